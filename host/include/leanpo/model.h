@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model.h -- models from and to Hugging Face folders. */
+#ifndef LEANPO_MODEL_H
+#define LEANPO_MODEL_H
+#include "leanpo/status.h"
+
+#include <stdint.h>
+
+typedef struct lpo_model lpo_model;
+
+typedef struct lpo_model_options {
+    const char *place; /* backbone devices in order of preference, e.g. "cpu" or "ref" (default "cpu") */
+    const char *dtype; /* storage of the parameters: "f32" (default), "bf16", "f64" (ref only) */
+} lpo_model_options;
+LPO_API lpo_model_options lpo_model_options_default(void);
+
+/* config.json + *.safetensors. Errors name the file, the key or the missing / misshapen tensor. */
+LPO_API lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o, lpo_error *err);
+LPO_API void lpo_model_destroy(lpo_model *m); /* NULL accepted */
+
+/* Write config.json, model.safetensors (sharded over 5 GB with an index), generation_config.json, and copies of the tokenizer and
+ * preprocessor files of the folder the model came from. Each file atomic; dtype NULL = as stored. */
+LPO_API lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err);
+
+typedef struct lpo_init_options {
+    const char *family;    /* "qwen2_vl" */
+    const char *size;      /* "tiny", "small", "2b", "7b" */
+    const char *tokenizer; /* tokenizer.json (copied into the folder; sets the vocabulary of tiny and small), or NULL */
+    const char *config;    /* a JSON object of config.json keys that override the size's, or NULL */
+    const char *dtype;     /* "f32" (tiny, small) or "bf16" (2b, 7b) when NULL */
+    uint64_t seed;
+} lpo_init_options;
+/* A seeded random model as a Hugging Face folder. */
+LPO_API lpo_status lpo_model_init(const char *dir, const lpo_init_options *o, lpo_error *err);
+
+typedef struct lpo_model_info {
+    const char *family;
+    int64_t n_params, n_vision_params;
+    int32_t vocab_size, hidden_size, n_layers, max_positions;
+    int32_t video_pad_id, vision_start_id, vision_end_id, eos_ids[8], n_eos;
+    int32_t patch_size, temporal_patch, merge_size;
+    const char *dir; /* where it was loaded from */
+} lpo_model_info;
+LPO_API void lpo_model_get_info(lpo_model_info *out, const lpo_model *m); /* strings live as long as m */
+/* The same from the headers alone: nothing is loaded. */
+LPO_API lpo_status lpo_model_peek(lpo_model_info *out, const char *dir, lpo_error *err);
+#endif
