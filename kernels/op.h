@@ -3,7 +3,8 @@
  * A kernel is `int NAME(const lpo_kcall *)`: all tensors are contiguous, row-major, in the kernel's own memory; outputs come
  * first in `arg`. kernels/ref computes everything in double and rounds at the store (dtype f64, f32, bf16: the truth);
  * kernels/cpu computes in float (dtype f32, bf16). An argument marked ? may be absent (data NULL). `+=` outputs accumulate,
- * all others are overwritten. The result never depends on the number of threads.
+ * all others are overwritten. The result never depends on the number of threads. Tables are checked: ids inside the table,
+ * cu[0] = 0, rising, cu[S] = T (sequences may be empty); a call that breaks this returns -1 and has written nothing.
  * Letters: T rows (tokens or patches), K/N in/out features, H model width, V vocabulary, S sequences, R rows out. */
 #ifndef LPO_KERNELS_OP_H
 #define LPO_KERNELS_OP_H
@@ -36,10 +37,11 @@ typedef enum lpo_dtype { LPO_F32, LPO_BF16, LPO_F64, LPO_I32, LPO_U8, LPO_F16, L
  * EMBED_BWD    dtable[V,H]+=; dy[T,H], ids[T]
  * ROWMIX       y[R,H]; a[Ra,H], b[Rb,H]?, idx[R,C] i32, w[R,C]? f32   y[r] = sum_c w[r,c] * row(idx[r,c]); rows 0..Ra-1 are a's,
  *                                                                 Ra.. are b's, negative = nothing; w absent = 1
- * ROWMIX_BWD   da[Ra,H]?, db[Rb,H]?; dy[R,H], idx, w?
+ * ROWMIX_BWD   da[Ra,H]?, db[Rb,H]?; dy[R,H], idx, w?            an absent da keeps its shape: db's rows are numbered from Ra
  * LOGPROB      logp[T], lse[T], entropy[T]?, hit[T] i32?; h[T,H], w[V,H], target[T] i32    logp = (h w^T)[target] - lse; hit = the
  *                                                                 arg-max is the target. Logits exist in chunks only; attr
- *                                                                 n_valid > 0: ids >= n_valid are masked out. Outputs f32/f64
+ *                                                                 n_valid > 0: ids >= n_valid are masked out. Outputs f32/f64.
+ *                                                                 A negative target is a row not scored: logp 0, no gradient
  * LOGPROB_BWD  dh[T,H], dw[V,H]?+=; dlogp[T], lse, h, w, target
  * ADAMW        p, m, v (all updated), p_low?; g, gnorm2[1] f64?   attrs lr, beta1, beta2, eps, weight_decay, bias1, bias2 (1 - beta^t),
  *                                                                 g_scale, max_norm (> 0: g scaled by min(1, max_norm/(sqrt(
