@@ -28,20 +28,27 @@ static double count_hf(int64_t total, double fps_src, const lpo_sample_options *
 }
 
 /* torch.linspace(0, total-1, n) in float32, rounded half to even. torch walks up from the start in the first
- * half and down from the end in the second, which decides the .5 cases. */
+ * half and down from the end in the second, there with a fused multiply-add (how its x86 builds are
+ * compiled). n is even, so no exact value is a half; in videos beyond some 5,000 frames the float32 error
+ * alone decides a few indices. */
 static void linspace_rounded(int64_t *indices, int n, int64_t total) {
-    float end = (float)(total - 1), step = n > 1 ? end / (float)(n - 1) : 0.0f;
+    float end = (float)(total - 1), step = end / (float)(n - 1);
     for (int i = 0; i < n; i++) {
-        float x = i < n / 2 ? step * (float)i : end - step * (float)(n - 1 - i);
-        indices[i] = (int64_t)rintf(x);
+        float x = i < n / 2 ? step * (float)i : fmaf(-step, (float)(n - 1 - i), end);
+        int64_t k = (int64_t)rintf(x);
+        indices[i] = k < total ? k : total - 1;
     }
 }
 
-/* torch.arange(0, total, total/n).int(): products in double, stored as float32, truncated. */
+/* torch.arange(0, total, total/n).int(): products in double, stored as float32, truncated. torch fills whole
+ * blocks of 16 as two vectors of 8, each from a base already rounded to float32; an index that ought to be a
+ * whole number can come out one lower for it, and a checkpoint was trained on that frame. */
 static void arange_truncated(int64_t *indices, int n, int64_t total) {
     double step = (double)total / n;
     for (int i = 0; i < n; i++) {
-        int64_t k = (int64_t)(float)(step * i);
+        int in_vector = i < n / 16 * 16, lane = in_vector ? i % 8 : 0;
+        double base = in_vector ? (double)(float)(step * (i - lane)) : step * i;
+        int64_t k = (int64_t)(float)(base + step * lane);
         indices[i] = k < total ? k : total - 1;
     }
 }
