@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session.c -- see session.h. */
+#include "train/session.h"
+
+#include "leanpo/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const STAGES[] = {"decode", "preprocess", "backbone", "reduce"};
+
+lpo_status lpo_place_stage(char out[64], const char *place, const char *stage, lpo_error *err) {
+    strcpy(out, "cpu");
+    if (!place || !place[0] || !strcmp(place, "auto")) return LPO_OK;
+    for (const char *p = place; *p;) {
+        size_t n = strcspn(p, ",");
+        const char *eq = memchr(p, '=', n);
+        const char *device = eq ? eq + 1 : p;
+        size_t n_device = n - (size_t)(device - p);
+        if (n_device == 0 || n_device > 63)
+            return lpo_fail(err, LPO_EINVAL, "--place %s: no device in \"%.*s\" (write STAGE=DEVICE,...)",
+                            place, (int)n, p);
+        bool known = eq == NULL, wanted = eq == NULL;
+        for (size_t i = 0; eq && i < sizeof STAGES / sizeof *STAGES; i++) {
+            bool same = strlen(STAGES[i]) == (size_t)(eq - p) && !memcmp(p, STAGES[i], (size_t)(eq - p));
+            known |= same;
+            wanted |= same && !strcmp(STAGES[i], stage);
+        }
+        if (!known)
+            return lpo_fail(
+                err, LPO_EINVAL,
+                "--place %s: unknown stage \"%.*s\" (stages: decode, preprocess, backbone, reduce)", place,
+                (int)(eq - p), p);
+        if (wanted) {
+            memcpy(out, device, n_device);
+            out[n_device] = 0;
+            if (!strcmp(out, "auto")) strcpy(out, "cpu");
+        }
+        p += n + (p[n] == ',');
+    }
+    return LPO_OK;
+}
+
+lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *place, const char *dtype,
+                            const char *chat_template, int n_threads, lpo_error *err) {
+    memset(out, 0, sizeof *out);
+    if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
+    out->n_threads = lpo_device_threads(n_threads);
+    char backbone[64];
+    lpo_status s = lpo_place_stage(backbone, place, "backbone", err);
+    lpo_model_options mo = lpo_model_options_default();
+    mo.place = backbone;
+    if (dtype && dtype[0]) mo.dtype = dtype;
+    if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
+    if (!s) lpo_model_get_info(&out->info, out->model);
+    if (!s) s = lpo_recipe_open(&out->recipe, model_dir, chat_template, err);
+    if (s) lpo_session_close(out);
+    return s;
+}
+
+void lpo_session_close(lpo_session *s) {
+    if (s->recipe.tokenizer) lpo_recipe_close(&s->recipe);
+    lpo_model_destroy(s->model);
+    memset(s, 0, sizeof *s);
+}
+
+/* The asks as a model batch: clips once each, prompts as ids. */
+typedef struct ask_batch {
+    lpo_clip_input *clips;
+    const lpo_clip **seen;
+    float **patches;
+    lpo_seq_input *seqs;
+    lpo_ids *ids;
+    uint64_t *streams;
+    int n, n_clips;
+} ask_batch;
+
+static void ask_batch_clear(ask_batch *b) {
+    for (int i = 0; b->ids && i < b->n; i++) lpo_ids_clear(&b->ids[i]);
+    for (int i = 0; b->patches && i < b->n_clips; i++) free(b->patches[i]);
+    free(b->clips);
+    free(b->seen);
+    free(b->patches);
+    free(b->seqs);
+    free(b->ids);
+    free(b->streams);
+}
+
+static lpo_status add_clip(ask_batch *b, int32_t *index, const lpo_clip *clip, const lpo_prep_options *p,
+                           lpo_error *err) {
+    *index = -1;
+    if (!clip) return LPO_OK;
+    for (int i = 0; i < b->n_clips; i++)
+        if (b->seen[i] == clip) {
+            *index = i;
+            return LPO_OK;
+        }
+    size_t rows = (size_t)clip->grid_t * (size_t)clip->grid_h * (size_t)clip->grid_w;
+    size_t cols = 3u * (size_t)p->temporal_patch * (size_t)p->patch_size * (size_t)p->patch_size;
+    float *patches = malloc(rows * cols * sizeof *patches);
+    if (!patches) return lpo_fail(err, LPO_ENOMEM, "out of memory for %zu patches", rows);
+    lpo_prep_patchify(patches, clip, p);
+    *index = b->n_clips;
+    b->seen[b->n_clips] = clip;
+    b->patches[b->n_clips] = patches;
+    b->clips[b->n_clips++] =
+        (lpo_clip_input){patches, clip->grid_t, clip->grid_h, clip->grid_w, clip->second_per_grid};
+    return LPO_OK;
+}
+
+static lpo_status ask_batch_build(ask_batch *b, const lpo_session *s, const lpo_ask *asks, int n,
+                                  lpo_error *err) {
+    size_t z = (size_t)n;
+    *b = (ask_batch){.n = n};
+    b->clips = calloc(z, sizeof *b->clips);
+    b->seen = calloc(z, sizeof *b->seen);
+    b->patches = calloc(z, sizeof *b->patches);
+    b->seqs = calloc(z, sizeof *b->seqs);
+    b->ids = calloc(z, sizeof *b->ids);
+    b->streams = calloc(z, sizeof *b->streams);
+    if (!b->clips || !b->seen || !b->patches || !b->seqs || !b->ids || !b->streams)
+        return lpo_fail(err, LPO_ENOMEM, "out of memory for %d prompts", n);
+    for (int i = 0; i < n; i++) {
+        int32_t clip;
+        lpo_status st = add_clip(b, &clip, asks[i].clip, &s->recipe.prep, err);
+        if (!st) st = lpo_recipe_prompt(&b->ids[i], &s->recipe, asks[i].question, asks[i].clip, err);
+        if (st) return st;
+        b->seqs[i] = (lpo_seq_input){b->ids[i].ids, (int32_t)b->ids[i].n, (int32_t)b->ids[i].n, clip};
+        b->streams[i] = asks[i].stream;
+    }
+    return LPO_OK;
+}
+
+lpo_status lpo_session_answer(char **answers, lpo_gen_seq *seqs, lpo_session *s, const lpo_ask *asks, int n,
+                              const lpo_gen_options *o, lpo_token_fn *fn, void *user, lpo_error *err) {
+    ask_batch b;
+    lpo_gen_seq *own = NULL;
+    for (int i = 0; i < n; i++) answers[i] = NULL;
+    lpo_gen_options opt = *o;
+    if (!opt.n_valid) opt.n_valid = lpo_tokenizer_size(s->recipe.tokenizer);
+    lpo_status st = ask_batch_build(&b, s, asks, n, err);
+    if (st) goto out;
+    own = calloc((size_t)n, sizeof *own);
+    if (!own) {
+        st = lpo_fail(err, LPO_ENOMEM, "out of memory for %d answers", n);
+        goto out;
+    }
+    lpo_model_batch mb = {b.clips, b.seqs, b.n_clips, n};
+    st = lpo_generate(own, s->model, &mb, b.streams, &opt, fn, user, err);
+    for (int i = 0; i < n && !st; i++) {
+        size_t len;
+        st = lpo_tokenizer_decode(&answers[i], &len, s->recipe.tokenizer, own[i].ids, (size_t)own[i].n_ids, 1,
+                                  err);
+    }
+    if (seqs && !st) {
+        memcpy(seqs, own, (size_t)n * sizeof *own);
+        memset(own, 0, (size_t)n * sizeof *own);
+    }
+out:
+    for (int i = 0; i < n; i++) {
+        if (st) {
+            free(answers[i]);
+            answers[i] = NULL;
+        }
+        if (own) lpo_gen_seq_clear(&own[i]);
+    }
+    free(own);
+    ask_batch_clear(&b);
+    return st;
+}
