@@ -8,11 +8,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #define MAX_TEXT ((size_t)1 << 30)
-/* utf8proc orders marks by insertion sort. Text that means something has at most a few dozen in a row. */
-#define MAX_MARKS 8192
 
 void lpo_tokenizer_destroy(lpo_tokenizer *t) {
     if (!t) return;
@@ -58,39 +55,6 @@ void lpo_tokenizer_alphabet(lpo_tokenizer *t) {
         t->char_byte[c] = (int16_t)b;
         t->byte_text_len[b] = (uint8_t)lpo_utf8_put(t->byte_text[b], c);
     }
-}
-
-/* Is text in NFC for certain, because nothing below U+0300 combines? */
-static int plainly_nfc(const char *text, size_t size_bytes) {
-    for (size_t i = 0; i < size_bytes; i++)
-        if ((unsigned char)text[i] >= 0xcc) return 0; /* the lead byte of U+0300 */
-    return 1;
-}
-
-lpo_status lpo_tokenizer_normalize(const char **dst, size_t *dst_bytes, char **owned, const lpo_tokenizer *t,
-                                   const char *text, size_t size_bytes, lpo_error *err) {
-    *dst = text;
-    *dst_bytes = size_bytes;
-    *owned = NULL;
-    if (!t->nfc || plainly_nfc(text, size_bytes)) return LPO_OK;
-    size_t marks = 0, len;
-    for (size_t i = 0; i < size_bytes; i += len) {
-        utf8proc_int32_t c = (utf8proc_int32_t)lpo_utf8_get(text + i, &len);
-        marks = utf8proc_get_property(c)->combining_class ? marks + 1 : 0;
-        if (marks > MAX_MARKS)
-            return lpo_fail(err, LPO_ELIMIT, "byte %zu of the text: more than %d combining marks in a row", i,
-                            MAX_MARKS);
-    }
-    utf8proc_uint8_t *nfc = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size_bytes, &nfc,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0)
-        return lpo_fail(err, n == UTF8PROC_ERROR_NOMEM ? LPO_ENOMEM : LPO_EINVAL,
-                        "cannot normalize the text: %s", utf8proc_errmsg(n));
-    *owned = (char *)nfc;
-    *dst = *owned;
-    *dst_bytes = (size_t)n;
-    return LPO_OK;
 }
 
 /* One encode call: the output and the memory it works in. */
