@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* registry.c -- the drivers built in, and the parsing of "cuda:1". */
-#include "device/driver.h"
 #include "device/cpu/cpu.h"
+#include "device/driver.h"
 #include "leanpo/device.h"
 
 #include <omp.h>
@@ -22,7 +22,8 @@ static const lpo_driver *parse(int *index, const char *spec) {
         *index = (int)v;
     }
     for (int i = 0; lpo_drivers[i]; i++)
-        if (strlen(lpo_drivers[i]->name) == n && !memcmp(lpo_drivers[i]->name, spec, n)) return lpo_drivers[i];
+        if (strlen(lpo_drivers[i]->name) == n && !memcmp(lpo_drivers[i]->name, spec, n))
+            return lpo_drivers[i];
     return NULL;
 }
 
@@ -47,13 +48,14 @@ lpo_status lpo_device_open(lpo_device **out, const char *name, lpo_error *err) {
     if (!d) {
         char known[128];
         known_names(known, sizeof known);
-        return lpo_fail(err, LPO_EINVAL, "device \"%.40s\": unknown; known are auto, %s, with :INDEX for all but the first",
+        return lpo_fail(err, LPO_EINVAL,
+                        "device \"%.40s\": unknown; known are auto, %s, with :INDEX for all but the first",
                         name, known);
     }
     int n = d->count();
     if (index >= n)
-        return lpo_fail(err, LPO_ENOTFOUND, "device \"%s\": this machine has %d %s device%s", name, n, d->name,
-                        n == 1 ? "" : "s");
+        return lpo_fail(err, LPO_ENOTFOUND, "device \"%s\": this machine has %d %s device%s", name, n,
+                        d->name, n == 1 ? "" : "s");
     return d->open(out, index, err);
 }
 

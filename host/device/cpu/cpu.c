@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cpu.c -- one driver over host memory, instantiated for two kernel tables: `cpu` (fast, float) and `ref` (double, the
- * truth). submit runs the kernel before it returns, so wait has nothing to wait for. Scratch belongs to the device and only
- * grows: after the first step of a shape no call allocates. */
+/* cpu.c -- one driver over host memory, instantiated for two kernel tables: `cpu` (fast, float) and `ref`
+ * (double, the truth). submit runs the kernel before it returns, so wait has nothing to wait for. Scratch
+ * belongs to the device and only grows: after the first step of a shape no call allocates. */
 #include "device/cpu/cpu.h"
 
 #include <omp.h>
@@ -39,9 +39,12 @@ static void *aligned(size_t size_bytes) {
     return aligned_alloc(ALIGN, size_bytes ? (size_bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN);
 }
 
-static int host_count(void) { return 1; }
+static int host_count(void) {
+    return 1;
+}
 
-static lpo_status host_open(lpo_device **out, const lpo_driver *driver, const lpo_kernel *kernels, lpo_error *err) {
+static lpo_status host_open(lpo_device **out, const lpo_driver *driver, const lpo_kernel *kernels,
+                            lpo_error *err) {
     *out = NULL;
     host_device *d = calloc(1, sizeof *d);
     if (!d) return lpo_fail(err, LPO_ENOMEM, "device %s: out of memory", driver->name);
@@ -106,7 +109,8 @@ static void host_info(lpo_device_info *out, lpo_device *dev) {
     if (lpo_device_driver(dev) == &lpo_driver_ref)
         snprintf(out->name, sizeof out->name, "%s (reference kernels in double)", model);
     else
-        snprintf(out->name, sizeof out->name, "%s (%d thread%s, %s)", model, n, n == 1 ? "" : "s", isa_name());
+        snprintf(out->name, sizeof out->name, "%s (%d thread%s, %s)", model, n, n == 1 ? "" : "s",
+                 isa_name());
 }
 
 static lpo_status host_alloc(lpo_buffer **out, lpo_device *dev, size_t size_bytes, lpo_error *err) {
@@ -115,7 +119,8 @@ static lpo_status host_alloc(lpo_buffer **out, lpo_device *dev, size_t size_byte
     void *p = b ? aligned(size_bytes) : NULL;
     if (!p) {
         free(b);
-        return lpo_fail(err, LPO_ENOMEM, "device %s: out of memory for %zu bytes; use a smaller batch or fewer frames",
+        return lpo_fail(err, LPO_ENOMEM,
+                        "device %s: out of memory for %zu bytes; use a smaller batch or fewer frames",
                         lpo_device_driver(dev)->name, size_bytes);
     }
     b->head = (lpo_buffer_head){.device = dev, .size_bytes = size_bytes, .host = p};
@@ -138,13 +143,15 @@ static lpo_status check_range(lpo_buffer *b, size_t offset_bytes, size_t size_by
     return LPO_OK;
 }
 
-static lpo_status host_upload(lpo_buffer *dst, size_t offset_bytes, const void *src, size_t size_bytes, lpo_error *err) {
+static lpo_status host_upload(lpo_buffer *dst, size_t offset_bytes, const void *src, size_t size_bytes,
+                              lpo_error *err) {
     lpo_status s = check_range(dst, offset_bytes, size_bytes, err);
     if (!s && size_bytes) memcpy((char *)((host_buffer *)dst)->head.host + offset_bytes, src, size_bytes);
     return s;
 }
 
-static lpo_status host_download(void *dst, lpo_buffer *src, size_t offset_bytes, size_t size_bytes, lpo_error *err) {
+static lpo_status host_download(void *dst, lpo_buffer *src, size_t offset_bytes, size_t size_bytes,
+                                lpo_error *err) {
     lpo_status s = check_range(src, offset_bytes, size_bytes, err);
     if (!s && size_bytes) memcpy(dst, (char *)((host_buffer *)src)->head.host + offset_bytes, size_bytes);
     return s;
@@ -155,7 +162,8 @@ static bool ref_supports(lpo_device *dev, const lpo_step *s) {
     return lpo_kernels_ref[s->op].run != NULL;
 }
 
-/* kernels/cpu computes in float: a double may only stand where op.h says f64 whatever the model's type (norms' squares). */
+/* kernels/cpu computes in float: a double may only stand where op.h says f64 whatever the model's type
+ * (norms' squares). */
 static bool cpu_supports(lpo_device *dev, const lpo_step *s) {
     (void)dev;
     if (!lpo_kernels_cpu[s->op].run) return false;
@@ -172,8 +180,8 @@ static lpo_status grow_scratch(host_device *d, size_t need_bytes, lpo_error *err
     d->scratch_bytes = 0;
     d->scratch = aligned(need_bytes);
     if (!d->scratch)
-        return lpo_fail(err, LPO_ENOMEM, "device %s: out of memory for %zu bytes of scratch", d->head.driver->name,
-                        need_bytes);
+        return lpo_fail(err, LPO_ENOMEM, "device %s: out of memory for %zu bytes of scratch",
+                        d->head.driver->name, need_bytes);
     d->scratch_bytes = need_bytes;
     return LPO_OK;
 }
@@ -181,7 +189,9 @@ static lpo_status grow_scratch(host_device *d, size_t need_bytes, lpo_error *err
 static lpo_status host_submit(lpo_device *dev, const lpo_step *s, lpo_error *err) {
     host_device *d = (host_device *)dev;
     const lpo_kernel *k = &d->kernels[s->op];
-    if (!k->run) return lpo_fail(err, LPO_EUNSUPPORTED, "device %s: no kernel for %s", d->head.driver->name, op_name[s->op]);
+    if (!k->run)
+        return lpo_fail(err, LPO_EUNSUPPORTED, "device %s: no kernel for %s", d->head.driver->name,
+                        op_name[s->op]);
     lpo_kcall c = {.attrs = s->attrs};
     for (int i = 0; i < op_n_args[s->op]; i++) {
         const lpo_dtensor *a = &s->arg[i];
@@ -191,8 +201,8 @@ static lpo_status host_submit(lpo_device *dev, const lpo_step *s, lpo_error *err
         o->dtype = a->dtype;
         o->ndim = a->ndim;
         memcpy(o->shape, a->shape, sizeof o->shape);
-        lpo_status st =
-            check_range(a->buffer, a->offset_bytes, (size_t)lpo_karg_count(o) * lpo_dtype_bytes(a->dtype), err);
+        lpo_status st = check_range(a->buffer, a->offset_bytes,
+                                    (size_t)lpo_karg_count(o) * lpo_dtype_bytes(a->dtype), err);
         if (st) return lpo_fail_in(err, st, "%s argument %d", op_name[s->op], i);
     }
     if (k->scratch) {
@@ -202,7 +212,8 @@ static lpo_status host_submit(lpo_device *dev, const lpo_step *s, lpo_error *err
     }
     int rc = k->run(&c);
     if (rc < 0)
-        return lpo_fail(err, LPO_EUNSUPPORTED, "device %s: the kernel of %s refused its arguments' dtypes or shapes (%d)",
+        return lpo_fail(err, LPO_EUNSUPPORTED,
+                        "device %s: the kernel of %s refused its arguments' dtypes or shapes (%d)",
                         d->head.driver->name, op_name[s->op], rc);
     return LPO_OK;
 }

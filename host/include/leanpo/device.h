@@ -12,10 +12,11 @@ typedef struct lpo_device_desc {
     uint64_t memory_bytes; /* 0 = unknown */
 } lpo_device_desc;
 
-/* Fill at most max entries, in order of preference; returns how many there are. A device that does not open is left out. */
+/* Fill at most max entries, in order of preference; returns how many there are. A device that does not open
+ * is left out. */
 LPO_API int lpo_device_list(lpo_device_desc *out, int max);
 
-/* Threads of the CPU kernels, for the calling thread's work: n >= 1 sets it, anything else leaves it. Returns the number
- * now in use. Results are the same bits at any number. */
+/* Threads of the CPU kernels, for the calling thread's work: n >= 1 sets it, anything else leaves it. Returns
+ * the number now in use. Results are the same bits at any number. */
 LPO_API int lpo_device_threads(int n);
 #endif
