@@ -170,6 +170,9 @@ static lpo_status check_headers(const lpo_demux *d, lpo_error *err) {
 }
 
 static lpo_status choose_stream(lpo_demux *d, lpo_error *err) {
+    if (d->fmt->nb_streams == 0)
+        return lpo_fail(err, LPO_EFORMAT,
+                        "%s: cut short or damaged: it describes no stream at all; fetch it again", d->path);
     int best = av_find_best_stream(d->fmt, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0);
     if (best < 0)
         return lpo_fail(err, LPO_EFORMAT, "%s: the file has no video stream (%u stream%s of other kinds)",
@@ -179,8 +182,10 @@ static lpo_status choose_stream(lpo_demux *d, lpo_error *err) {
     d->stream = d->fmt->streams[best];
     const AVCodecParameters *par = d->stream->codecpar;
     if (par->width <= 0 || par->height <= 0)
-        return lpo_fail(err, LPO_EFORMAT, "%s: the video stream (%s) says nothing of its frame size: %s",
-                        d->path, avcodec_get_name(par->codec_id), lpo_demux_reason(AVERROR_INVALIDDATA));
+        /* A decoder held back by max_pixels leaves no size, only this line. */
+        return lpo_fail(err, strstr(last_line, "Picture size") ? LPO_ELIMIT : LPO_EFORMAT,
+                        "%s: the video stream (%s) gives no usable frame size: %s", d->path,
+                        avcodec_get_name(par->codec_id), lpo_demux_reason(AVERROR_INVALIDDATA));
     return LPO_OK;
 }
 
