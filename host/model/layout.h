@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layout.h -- the parameters a config implies, from shapes alone: nothing is allocated on a device.
+ * In memory q|k|v and gate|up are one matrix each (one GEMM instead of three); on disk they are separate
+ * tensors. Each parameter lists the disk tensors that make it up, top to bottom. */
+#ifndef LPO_MODEL_LAYOUT_H
+#define LPO_MODEL_LAYOUT_H
+#include "base/arena.h"
+#include "graph/tape.h"
+#include "model/config.h"
+
+/* Which prefix a disk name has, and which --train group a parameter belongs to. */
+typedef enum lpo_where { LPO_WHERE_VISION, LPO_WHERE_TEXT, LPO_WHERE_HEAD, LPO_N_WHERES } lpo_where;
+typedef enum lpo_group { LPO_GROUP_VISION, LPO_GROUP_PROJECTOR, LPO_GROUP_LLM, LPO_N_GROUPS } lpo_group;
+typedef enum lpo_init { LPO_INIT_ZERO, LPO_INIT_ONE, LPO_INIT_NORMAL } lpo_init;
+
+typedef struct lpo_part {
+    const char *name;  /* without the prefix */
+    int64_t row, rows; /* of the parameter (elements of a vector) */
+    int ndim;
+    int64_t shape[5]; /* on disk */
+} lpo_part;
+
+typedef struct lpo_slot {
+    lpo_param p; /* name, dtype 0, shape; no memory until the model allocates it */
+    lpo_where where;
+    lpo_group group;
+    lpo_init init;
+    int n_parts;
+    lpo_part part[3];
+} lpo_slot;
+
+/* One transformer block; absent biases are NULL. */
+typedef struct lpo_block {
+    lpo_param *norm1_w, *norm1_b, *qkv_w, *qkv_b, *out_w, *out_b;
+    lpo_param *norm2_w, *norm2_b, *up_w, *up_b, *down_w, *down_b;
+} lpo_block;
+
+typedef struct lpo_layout {
+    lpo_arena *arena;
+    lpo_slot *slots; /* the fixed order of checkpoints and optimizer states */
+    int n_slots, cap;
+    lpo_param *patch_w;
+    lpo_block *vision, *text;
+    lpo_param *merge_norm_w, *merge_norm_b, *merge1_w, *merge1_b, *merge2_w, *merge2_b;
+    lpo_param *embed_w, *norm_w, *head_w; /* head_w == embed_w when tied */
+} lpo_layout;
+
+/* c->tied must be known. LPO_ELIMIT when the parameters exceed 2^40. */
+lpo_status lpo_layout_create(lpo_layout *out, const lpo_model_config *c, lpo_error *err);
+void lpo_layout_clear(lpo_layout *l);
+int64_t lpo_layout_count(const lpo_layout *l,
+                         bool vision_only); /* parameters; the projector counts as vision */
+
+/* 0: visual.*, model.*, lm_head. 1: model.visual.*, model.language_model.*, lm_head (newer saves). */
+void lpo_part_name(char out[256], const lpo_slot *s, const lpo_part *p, int style);
+#endif

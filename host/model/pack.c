@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pack.c -- validation, positions and rotary tables of a batch.
+ * Angles are computed in float as the reference implementation does (inverse frequency, product, cosine): at
+ * position 30,000 a double would differ from what a checkpoint was trained with by 1e-3 rad. Decoder tables
+ * are rounded to bf16 when the model is stored in bf16, the tower's never: also as the reference. */
+#include "model/pack.h"
+
+#include "kernels/number.h"
+
+#include <math.h>
+#include <string.h>
+
+static int64_t clip_patches(const lpo_clip_input *c) {
+    return (int64_t)c->grid_t * c->grid_h * c->grid_w;
+}
+
+static lpo_status check_clip(const lpo_model *m, const lpo_clip_input *c, int i, lpo_error *err) {
+    const int32_t g = m->config.vision.merge_size;
+    if (!c->patches || c->grid_t < 1 || c->grid_h < 1 || c->grid_w < 1 || c->grid_h % g || c->grid_w % g ||
+        c->grid_t > 1 << 16 || c->grid_h > 1 << 12 || c->grid_w > 1 << 12)
+        return lpo_fail(err, LPO_EINVAL,
+                        "clip %d: a grid of %d x %d x %d patches (height and width must be multiples of %d)",
+                        i, c->grid_t, c->grid_h, c->grid_w, g);
+    return LPO_OK;
+}
+
+/* Where the run of video pads of sequence s begins; -1 without a clip. */
+static lpo_status find_run(int32_t *run, const lpo_model *m, const lpo_model_batch *b, int s, int32_t take,
+                           lpo_error *err) {
+    const lpo_seq_input *q = &b->seqs[s];
+    const int32_t pad = m->config.video_pad_id, vocab = m->config.vocab_size;
+    int32_t first = -1, last = -1, n_pads = 0;
+    for (int32_t i = 0; i < q->n_ids; i++) {
+        if (q->ids[i] < 0 || q->ids[i] >= vocab)
+            return lpo_fail(err, LPO_EINVAL, "sequence %d: token %d is id %d, outside the vocabulary of %d",
+                            s, i, q->ids[i], vocab);
+        if (q->ids[i] != pad || i >= take) continue;
+        if (first < 0) first = i;
+        last = i;
+        n_pads++;
+    }
+    *run = first;
+    if (q->clip < 0) {
+        if (n_pads) return lpo_fail(err, LPO_EINVAL, "sequence %d: %d video pads but no clip", s, n_pads);
+        return LPO_OK;
+    }
+    const lpo_clip_input *c = &b->clips[q->clip];
+    const int64_t want = clip_patches(c) / (m->config.vision.merge_size * m->config.vision.merge_size);
+    if (n_pads != want || last - first + 1 != n_pads || last >= q->n_prompt)
+        return lpo_fail(
+            err, LPO_EINVAL,
+            "sequence %d: %d video pads, but its clip's grid %d x %d x %d makes %lld tokens in one run "
+            "within the prompt",
+            s, n_pads, c->grid_t, c->grid_h, c->grid_w, (long long)want);
+    return LPO_OK;
+}
+
+/* (t,h,w) of n tokens: text has the same on all axes; video counts on each axis from where the text stood;
+ * text goes on after the largest position so far. Returns that. */
+static int32_t fill_positions(int32_t *pos, int32_t n, int32_t run, const lpo_clip_input *c, int32_t merge) {
+    int32_t at = 0, i = 0;
+    while (i < n) {
+        if (i == run) {
+            const int32_t H = c->grid_h / merge, W = c->grid_w / merge;
+            for (int32_t t = 0; t < c->grid_t; t++)
+                for (int32_t h = 0; h < H; h++)
+                    for (int32_t w = 0; w < W; w++, i++) {
+                        pos[3 * i] = at + t;
+                        pos[3 * i + 1] = at + h;
+                        pos[3 * i + 2] = at + w;
+                    }
+            int32_t far = c->grid_t > H ? c->grid_t : H;
+            at += far > W ? far : W;
+        } else {
+            pos[3 * i] = pos[3 * i + 1] = pos[3 * i + 2] = at++;
+            i++;
+        }
+    }
+    return at;
+}
+
+void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n, const lpo_model *m) {
+    const lpo_model_config *c = &m->config;
+    const int32_t half = c->block.d_head / 2, *sec = c->mrope_section;
+    for (int32_t j = 0; j < half; j++) {
+        const int axis = j < sec[0] ? 0 : j < sec[0] + sec[1] ? 1 : 2;
+        const float inv = 1.0f / powf((float)c->rope_theta, (float)(2 * j) / (float)c->block.d_head);
+        for (int64_t i = 0; i < n; i++) {
+            const float angle = (float)pos[3 * i + axis] * inv;
+            float co = cosf(angle), si = sinf(angle);
+            if (m->dtype == LPO_BF16) {
+                co = lpo_bf16_to_f32(lpo_f32_to_bf16(co));
+                si = lpo_bf16_to_f32(lpo_f32_to_bf16(si));
+            }
+            cos_out[i * half + j] = co;
+            sin_out[i * half + j] = si;
+        }
+    }
+}
+
+/* One clip's rows in patch order (t, h/m, w/m, m, m); half the frequencies turn with h, half with w. */
+static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c, int32_t merge,
+                        int32_t d_head) {
+    const int32_t half = d_head / 2, quarter = d_head / 4;
+    int64_t row = 0;
+    for (int32_t t = 0; t < c->grid_t; t++)
+        for (int32_t hb = 0; hb < c->grid_h; hb += merge)
+            for (int32_t wb = 0; wb < c->grid_w; wb += merge)
+                for (int32_t k = 0; k < merge * merge; k++, row++) {
+                    const int32_t at[2] = {hb + k / merge, wb + k % merge};
+                    for (int32_t j = 0; j < half; j++) {
+                        const float inv = 1.0f / powf(10000.0f, (float)(2 * (j % quarter)) / (float)half);
+                        const float angle = (float)at[j / quarter] * inv;
+                        cos_out[row * half + j] = cosf(angle);
+                        sin_out[row * half + j] = sinf(angle);
+                    }
+                }
+}
+
+/* Clips in use, end to end. base[i] receives clip i's first merged row, or -1. */
+static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
+                             const int32_t *take, int64_t *base, lpo_error *err) {
+    const lpo_vision_config *v = &m->config.vision;
+    const int64_t cols = m->layout.patch_w->shape[1], half = v->block.d_head / 2;
+    const int64_t group = v->merge_size * v->merge_size;
+    int64_t n_grids = 0;
+    for (int i = 0; i < b->n_clips; i++) base[i] = -1;
+    for (int s = 0; s < b->n_seqs; s++)
+        if (take[s] && b->seqs[s].clip >= 0) base[b->seqs[s].clip] = 0;
+    for (int i = 0; i < b->n_clips; i++) {
+        if (base[i] < 0) continue;
+        lpo_status st = check_clip(m, &b->clips[i], i, err);
+        if (st) return st;
+        base[i] = o->n_patches / group;
+        o->n_patches += clip_patches(&b->clips[i]);
+        n_grids += b->clips[i].grid_t;
+        if (o->n_patches > INT32_MAX / 2)
+            return lpo_fail(err, LPO_ELIMIT, "a batch of more than 2^30 patches");
+    }
+    if (!o->n_patches) return LPO_OK;
+    o->patches = lpo_arena_alloc(a, (size_t)(o->n_patches * cols), sizeof(float));
+    o->vision_cos = lpo_arena_alloc(a, (size_t)(o->n_patches * half), sizeof(float));
+    o->vision_sin = lpo_arena_alloc(a, (size_t)(o->n_patches * half), sizeof(float));
+    o->vision_cu = lpo_arena_alloc(a, (size_t)n_grids + 1, sizeof(int32_t));
+    if (!o->patches || !o->vision_cos || !o->vision_sin || !o->vision_cu)
+        return lpo_fail(err, LPO_ENOMEM, "no memory for %lld patches", (long long)o->n_patches);
+    o->n_vision_cu = 1;
+    int64_t at = 0;
+    for (int i = 0; i < b->n_clips; i++) {
+        if (base[i] < 0) continue;
+        const lpo_clip_input *c = &b->clips[i];
+        memcpy(o->patches + at * cols, c->patches, (size_t)(clip_patches(c) * cols) * sizeof(float));
+        rope_vision(o->vision_cos + at * half, o->vision_sin + at * half, c, v->merge_size, v->block.d_head);
+        for (int32_t t = 0; t < c->grid_t; t++) {
+            at += (int64_t)c->grid_h * c->grid_w;
+            o->vision_cu[o->n_vision_cu++] = (int32_t)at;
+        }
+    }
+    return LPO_OK;
+}
+
+static lpo_status pack_seq(lpo_packed *o, int32_t *pos, const lpo_model *m, const lpo_model_batch *b, int s,
+                           int32_t take, const int64_t *base, lpo_error *err) {
+    const lpo_seq_input *q = &b->seqs[s];
+    int32_t run;
+    lpo_status st = find_run(&run, m, b, s, take, err);
+    if (st) return st;
+    const lpo_clip_input *c = q->clip >= 0 ? &b->clips[q->clip] : NULL;
+    const int32_t merge = m->config.vision.merge_size, row = o->cu[o->n_seqs];
+    memcpy(o->ids + row, q->ids, (size_t)take * sizeof *q->ids);
+    o->next_pos[o->n_seqs] = fill_positions(pos + 3 * (int64_t)row, take, run, c, merge);
+    const int64_t n_pads = c ? clip_patches(c) / (merge * merge) : 0;
+    for (int32_t i = 0; i < take; i++)
+        o->mix[row + i] =
+            c && i >= run && i < run + n_pads ? (int32_t)(o->n_rows + base[q->clip] + i - run) : row + i;
+    o->seq[o->n_seqs++] = s;
+    o->cu[o->n_seqs] = row + take;
+    return LPO_OK;
+}
+
+static lpo_status check_seqs(const lpo_model *m, const lpo_model_batch *b, const int32_t *take,
+                             int64_t *n_rows, lpo_error *err) {
+    *n_rows = 0;
+    for (int s = 0; s < b->n_seqs; s++) {
+        const lpo_seq_input *q = &b->seqs[s];
+        if (q->n_prompt < 1 || q->n_ids < q->n_prompt)
+            return lpo_fail(err, LPO_EINVAL, "sequence %d: a prompt of %d of %d tokens", s, q->n_prompt,
+                            q->n_ids);
+        if (q->n_ids > m->config.max_positions)
+            return lpo_fail(err, LPO_ELIMIT, "sequence %d: %d tokens exceed max_position_embeddings %d", s,
+                            q->n_ids, m->config.max_positions);
+        if (q->clip >= b->n_clips)
+            return lpo_fail(err, LPO_EINVAL, "sequence %d: clip %d of %d", s, q->clip, b->n_clips);
+        if (q->clip >= 0 && m->config.video_pad_id < 0)
+            return lpo_fail(err, LPO_EINVAL, "sequence %d: a clip, but the model has no video pad token", s);
+        *n_rows += take[s];
+    }
+    if (*n_rows > INT32_MAX / 4) return lpo_fail(err, LPO_ELIMIT, "a batch of more than 2^29 tokens");
+    return LPO_OK;
+}
+
+lpo_status lpo_pack(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
+                    const int32_t *take, lpo_error *err) {
+    memset(o, 0, sizeof *o);
+    int64_t n;
+    lpo_status st = check_seqs(m, b, take, &n, err);
+    if (st) return st;
+    const size_t rows = (size_t)n, S = (size_t)b->n_seqs, half = (size_t)m->config.block.d_head / 2;
+    int64_t *base = lpo_arena_alloc(a, (size_t)b->n_clips + 1, sizeof *base);
+    int32_t *pos = lpo_arena_alloc(a, rows + 1, 3 * sizeof *pos);
+    o->seq = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
+    o->cu = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
+    o->next_pos = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
+    o->ids = lpo_arena_alloc(a, rows + 1, sizeof(int32_t));
+    o->mix = lpo_arena_alloc(a, rows + 1, sizeof(int32_t));
+    o->cos = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
+    o->sin = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
+    if (!base || !pos || !o->seq || !o->cu || !o->next_pos || !o->ids || !o->mix || !o->cos || !o->sin)
+        return lpo_fail(err, LPO_ENOMEM, "no memory for a batch of %zu tokens", rows);
+    o->n_rows = (int32_t)n;
+    if ((st = pack_clips(o, a, m, b, take, base, err))) return st;
+    for (int s = 0; s < b->n_seqs && !st; s++)
+        if (take[s]) st = pack_seq(o, pos, m, b, s, take[s], base, err);
+    if (!st) lpo_rope_text(o->cos, o->sin, pos, o->n_rows, m);
+    return st;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pack.h -- a batch laid end to end, as the ops want it: no padding anywhere.
+ * Text rows of all sequences stand one after another (cu marks the borders), and so do the patches of all
+ * clips that some sequence uses. Positions become tables of cosines and sines, one row a token; video
+ * embeddings replace the pads' by a row mix. Everything lives in the arena given. */
+#ifndef LPO_MODEL_PACK_H
+#define LPO_MODEL_PACK_H
+#include "model/parts.h"
+
+typedef struct lpo_packed {
+    int32_t n_seqs, n_rows; /* sequences with rows, text rows of all */
+    int32_t *seq;           /* [n_seqs] index in the batch */
+    int32_t *ids, *cu,
+        *mix;          /* [n_rows], [n_seqs+1], [n_rows] (row of embeddings, or n_rows + row of video) */
+    float *cos, *sin;  /* [n_rows, d_head/2] */
+    int32_t *next_pos; /* [n_seqs] position of the token after the last row */
+    int64_t n_patches; /* 0: no video */
+    float *patches;    /* [n_patches, patch columns] */
+    int32_t *vision_cu, n_vision_cu;
+    float *vision_cos, *vision_sin; /* [n_patches, vision d_head/2] */
+} lpo_packed;
+
+/* take[s]: how many of sequence s's ids to feed; 0 leaves it out. Errors as lpo_model_record says. */
+lpo_status lpo_pack(lpo_packed *out, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
+                    const int32_t *take, lpo_error *err);
+
+/* cos, sin [n, d_head/2] of text rows whose (t,h,w) positions are pos [n,3]. */
+void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n, const lpo_model *m);
+
+/* The KV cache of a generation: one tensor a layer, and who owns which slot. */
+typedef struct lpo_cache {
+    lpo_buffer **layer; /* [n_layers] */
+    int64_t shape[4];   /* slots, max_len, 2, n_kv*d_head */
+    lpo_val slot, past; /* inputs [n_seqs] of the tape being recorded */
+} lpo_cache;
+
+/* Record the whole model up to the last block: hidden rows [n_rows, d_model]. */
+lpo_val lpo_record_trunk(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint,
+                         const lpo_cache *cache);
+
+/* x [T, d_model] through the decoder blocks. cos, sin, cu are values of the tape; cache NULL: plain
+ * attention. */
+lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lpo_val sin, lpo_val cu,
+                           bool checkpoint, const lpo_cache *cache);
+
+/* The final norm of the n rows named (row NULL: of all): what lm_head is applied to. */
+lpo_val lpo_record_rows(lpo_tape *t, lpo_model *m, lpo_val x, const int32_t *row, int64_t n);
+#endif
