@@ -77,12 +77,14 @@ static lpo_status render_vicuna(text *out, const lpo_message *m, int n, int prom
 
 static const lpo_chat chats[] = {{"chatml", render_chatml}, {"vicuna", render_vicuna}};
 
-/* XXH64 (seed 0) of whole template texts; tests/golden/chat_templates/ has the texts. */
+/* XXH64 (seed 0) of whole template texts, as the JSON string or the .jinja file has them. */
 static const struct {
     uint64_t hash;
     int chat; /* index into chats */
 } known[] = {
-    {0, 0}, /* Qwen2-VL-{2B,7B}-Instruct and Qwen2.5-VL-{3B,7B}-Instruct, chat_template.json */
+    {0xd06dfa64f38fdacf, 0}, /* Qwen2-VL and Qwen2.5-VL Instruct, chat_template.json (1017 bytes) */
+    {0x301e91d166cf9b9f, 0}, /* Qwen2 Instruct, tokenizer_config.json (328 bytes) */
+    {0xab2957052382cf7c, 0}, /* the same with \n spelt as an escape of Jinja's (333 bytes) */
 };
 
 static lpo_status pick_named(lpo_chat **out, const char *name, lpo_error *err) {
