@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_use.c -- the commands that use a model: score, eval, generate, pairs. */
+#include "cli.h"
+#include "leanpo/train.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_OPTIONS(o)                                                                                     \
+    {"model", CLI_STR, &(o).model, "DIR", "Hugging Face model folder"},                                      \
+        {"place", CLI_STR, &(o).place, "SPEC", "stage=device,... or one device (cpu, ref)"},                 \
+        {"chat-template", CLI_STR, &(o).chat_template, "NAME",                                               \
+         "chatml or vicuna instead of the folder's own"},                                                    \
+    {                                                                                                        \
+        "threads", CLI_INT, &(o).n_threads, "N", "CPU threads (default: all)"                                \
+    }
+
+static int need(const char *command, const char *value, const char *option) {
+    return value ? CLI_OK : cli_usage(command, "--%s is needed (leanpo %s --help)", option, command);
+}
+
+static int no_rest(const char *command, int n_rest, char **argv) {
+    return n_rest ? cli_usage(command, "unexpected argument \"%s\"", argv[1]) : CLI_OK;
+}
+
+int cmd_score(int argc, char **argv) {
+    lpo_score_options o = lpo_score_options_default();
+    int json = 0, n_rest, rc;
+    const cli_option opts[] = {
+        MODEL_OPTIONS(o),
+        {"data", CLI_STR, &o.data, "F.jsonl", "pairs or questions with answers"},
+        {"out", CLI_STR, &o.out, "F.jsonl", "the input lines with logps_*, rewards_*, n_tokens_*"},
+        {"dtype", CLI_STR, &o.dtype, "T", "parameter storage: f32 (default), bf16, f64 (ref only)"},
+        {"token-logps", CLI_FLAG, &o.token_logps, NULL, "add the list of per-token log-probabilities"},
+        {"beta", CLI_REAL, &o.beta, "X", "reward = beta * mean log-likelihood (default 1)"},
+        {"batch-size", CLI_INT, &o.batch_size, "N", "records per forward pass (default 8)"},
+        {"limit", CLI_I64, &o.limit, "N", "only the first N records"},
+        {"json", CLI_FLAG, &json, NULL, "the summary as JSON"},
+        {0},
+    };
+    if ((rc = cli_parse("score", opts, argc, argv, &n_rest, NULL, NULL)) ||
+        (rc = no_rest("score", n_rest, argv)))
+        return rc;
+    if ((rc = need("score", o.model, "model")) || (rc = need("score", o.data, "data")) ||
+        (rc = need("score", o.out, "out")))
+        return rc;
+    lpo_score_result r;
+    lpo_error err;
+    if (lpo_score(&r, &o, cli_progress, NULL, &err)) return cli_fail("score", &err);
+    if (json)
+        return cli_print_json(json_pack("{sI sI sf sf sf ss}", "n", (json_int_t)r.n, "n_bad",
+                                        (json_int_t)r.n_bad, "mean_logp_chosen", r.mean_logp_chosen,
+                                        "mean_logp_rejected", r.mean_logp_rejected, "accuracy", r.accuracy,
+                                        "out", o.out));
+    printf("%lld records (%lld skipped) -> %s\nmean log-likelihood per token: chosen %.4f", (long long)r.n,
+           (long long)r.n_bad, o.out, r.mean_logp_chosen);
+    if (r.mean_logp_rejected < 0)
+        printf(", rejected %.4f; chosen above rejected in %.1f%%", r.mean_logp_rejected, 100 * r.accuracy);
+    putchar('\n');
+    return CLI_OK;
+}
+
+static json_t *eval_json(const lpo_eval_result *r) {
+    json_t *types = json_object();
+    for (int i = 0; i < r->n_types; i++)
+        json_object_set_new(types, r->type[i].name,
+                            json_pack("{sI sf sf}", "n", (json_int_t)r->type[i].n, "accuracy",
+                                      r->type[i].accuracy, "content_f1", r->type[i].content_f1));
+    return json_pack("{sI sI sf sf sf sf sf sf so}", "n", (json_int_t)r->n, "n_bad", (json_int_t)r->n_bad,
+                     "accuracy", r->accuracy, "exact_match", r->exact_match, "token_f1", r->token_f1,
+                     "content_f1", r->content_f1, "seconds", r->seconds, "tokens_per_s", r->tokens_per_s,
+                     "types", types);
+}
+
+int cmd_eval(int argc, char **argv) {
+    lpo_eval_options o = lpo_eval_options_default();
+    int json = 0, n_rest, rc;
+    const cli_option opts[] = {
+        MODEL_OPTIONS(o),
+        {"data", CLI_STR, &o.data, "qa.jsonl", "questions with answers"},
+        {"out", CLI_STR, &o.out, "F.jsonl", "write the predictions"},
+        {"dtype", CLI_STR, &o.dtype, "T", "parameter storage: f32 (default), bf16"},
+        {"max-tokens", CLI_INT, &o.max_tokens, "N", "longest answer (default 32)"},
+        {"batch-size", CLI_INT, &o.batch_size, "N", "questions answered together (default 128)"},
+        {"temperature", CLI_REAL, &o.temperature, "X", "0 = greedy (default)"},
+        {"seed", CLI_U64, &o.seed, "N", "of the sampling"},
+        {"limit", CLI_I64, &o.limit, "N", "only the first N records"},
+        {"json", CLI_FLAG, &json, NULL, "the result as JSON"},
+        {0},
+    };
+    if ((rc = cli_parse("eval", opts, argc, argv, &n_rest, NULL, NULL)) ||
+        (rc = no_rest("eval", n_rest, argv)))
+        return rc;
+    if ((rc = need("eval", o.model, "model")) || (rc = need("eval", o.data, "data"))) return rc;
+    lpo_eval_result r;
+    lpo_error err;
+    if (lpo_eval(&r, &o, cli_progress, NULL, &err)) return cli_fail("eval", &err);
+    if (json) return cli_print_json(eval_json(&r));
+    printf("%lld questions (%lld skipped): accuracy %.3f, exact match %.3f, content-word F1 %.3f, token F1 "
+           "%.3f; %.0f tokens/s\n",
+           (long long)r.n, (long long)r.n_bad, r.accuracy, r.exact_match, r.content_f1, r.token_f1,
+           r.tokens_per_s);
+    for (int i = 0; i < r.n_types; i++)
+        printf("  %-12s %5lld  accuracy %.3f  content-word F1 %.3f\n", r.type[i].name, (long long)r.type[i].n,
+               r.type[i].accuracy, r.type[i].content_f1);
+    return CLI_OK;
+}
+
+static void print_piece(void *user, const char *text) {
+    (void)user;
+    fputs(text, stdout);
+    fflush(stdout);
+}
+
+int cmd_generate(int argc, char **argv) {
+    lpo_generate_options o = lpo_generate_options_default();
+    int json = 0, n_rest, rc;
+    const cli_option opts[] = {
+        MODEL_OPTIONS(o),
+        {"video", CLI_STR, &o.video, "V", "a video file"},
+        {"prompt", CLI_STR, &o.prompt, "Q", "the question"},
+        {"augment", CLI_STR, &o.augment, "SPEC", "augment the video first, e.g. grey,noise=8"},
+        {"dtype", CLI_STR, &o.dtype, "T", "parameter storage: f32 (default), bf16"},
+        {"max-tokens", CLI_INT, &o.max_tokens, "N", "longest answer (default 128)"},
+        {"temperature", CLI_REAL, &o.temperature, "X", "0 = greedy (default)"},
+        {"top-p", CLI_REAL, &o.top_p, "X", "nucleus sampling; 1 = off (default)"},
+        {"top-k", CLI_INT, &o.top_k, "N", "0 = off (default)"},
+        {"seed", CLI_U64, &o.seed, "N", "of the sampling"},
+        {"json", CLI_FLAG, &json, NULL, "the answer as JSON"},
+        {0},
+    };
+    if ((rc = cli_parse("generate", opts, argc, argv, &n_rest, NULL, NULL)) ||
+        (rc = no_rest("generate", n_rest, argv)))
+        return rc;
+    if ((rc = need("generate", o.model, "model")) || (rc = need("generate", o.prompt, "prompt"))) return rc;
+    char *answer;
+    lpo_error err;
+    if (lpo_generate_text(&answer, &o, json ? NULL : print_piece, NULL, &err))
+        return cli_fail("generate", &err);
+    if (json)
+        rc = cli_print_json(json_pack("{ss}", "answer", answer));
+    else
+        putchar('\n');
+    free(answer);
+    return rc;
+}
+
+int cmd_pairs(int argc, char **argv) {
+    lpo_sample_pairs_options o = lpo_sample_pairs_options_default();
+    int json = 0, n_rest, rc;
+    const cli_option opts[] = {
+        MODEL_OPTIONS(o),
+        {"data", CLI_STR, &o.data, "qa.jsonl", "questions with answers"},
+        {"out", CLI_STR, &o.out, "pairs.jsonl", "pairs in TRL's form, with trust_* and augment"},
+        {"samples", CLI_INT, &o.n_samples, "N", "answers per question and per view (default 2)"},
+        {"augment", CLI_STR, &o.augment, "SPEC", "the view losers come from (default grey,noise=8,shuffle)"},
+        {"temperature", CLI_REAL, &o.temperature_chosen, "X", "of answers on the video (default .7)"},
+        {"temperature-rejected", CLI_REAL, &o.temperature_rejected, "X",
+         "of answers on the augmented view (default 1)"},
+        {"min-gap", CLI_REAL, &o.min_gap, "X",
+         "content-word F1 difference above which a pair is kept (default .1)"},
+        {"max-tokens", CLI_INT, &o.max_tokens, "N", "longest answer (default 32)"},
+        {"batch-size", CLI_INT, &o.batch_size, "N", "questions sampled together (default 64)"},
+        {"seed", CLI_U64, &o.seed, "N", "of the sampling and the augmentation"},
+        {"limit", CLI_I64, &o.limit, "N", "only the first N records"},
+        {"json", CLI_FLAG, &json, NULL, "the summary as JSON"},
+        {0},
+    };
+    if ((rc = cli_parse("pairs", opts, argc, argv, &n_rest, NULL, NULL)) ||
+        (rc = no_rest("pairs", n_rest, argv)))
+        return rc;
+    if ((rc = need("pairs", o.model, "model")) || (rc = need("pairs", o.data, "data")) ||
+        (rc = need("pairs", o.out, "out")))
+        return rc;
+    lpo_sample_pairs_result r;
+    lpo_error err;
+    if (lpo_sample_pairs(&r, &o, cli_progress, NULL, &err)) return cli_fail("pairs", &err);
+    if (json)
+        return cli_print_json(json_pack("{sI sI sI sf sf sf ss}", "n_questions", (json_int_t)r.n_questions,
+                                        "n_pairs", (json_int_t)r.n_pairs, "n_bad", (json_int_t)r.n_bad,
+                                        "trust_chosen", r.trust_chosen, "trust_rejected", r.trust_rejected,
+                                        "seconds", r.seconds, "out", o.out));
+    printf("%lld pairs from %lld questions (%lld skipped) -> %s\ntrust (content-word F1): chosen %.3f, "
+           "rejected %.3f\n",
+           (long long)r.n_pairs, (long long)r.n_questions, (long long)r.n_bad, o.out, r.trust_chosen,
+           r.trust_rejected);
+    return CLI_OK;
+}
