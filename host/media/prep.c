@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prep.c -- a video file to clips: open, choose frames, choose a size, then decode and render side by side.
+ * One pass over the file feeds both views; which sampled frame a view shows where is the view's affair. */
+#include "leanpo/prep.h"
+
+#include "leanpo/media.h"
+#include "media/prep_pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 64 };
+static const int64_t MAX_CLIP_BYTES = (int64_t)8 << 30;
+
+void lpo_clip_clear(lpo_clip *c) {
+    free(c->frames_u8);
+    memset(c, 0, sizeof *c);
+}
+
+static lpo_status check_options(const lpo_prep_options *o, lpo_error *err) {
+    int factor = o->patch_size * o->merge_size;
+    if (strcmp(o->family, "qwen2_vl") != 0 && strcmp(o->family, "qwen2_5_vl") != 0)
+        return lpo_fail(err, LPO_EUNSUPPORTED,
+                        "preprocessing for family '%s' (there is qwen2_vl, qwen2_5_vl)", o->family);
+    if (o->patch_size < 1 || o->patch_size > 256 || o->merge_size < 1 || o->merge_size > 16 ||
+        o->temporal_patch < 1 || o->temporal_patch > 16)
+        return lpo_fail(err, LPO_EINVAL, "patch %d, merge %d, temporal patch %d: out of range", o->patch_size,
+                        o->merge_size, o->temporal_patch);
+    if (o->target_h < 0 || o->target_w < 0 || o->target_h % factor || o->target_w % factor ||
+        !o->target_h != !o->target_w || o->target_h > LPO_PREP_MAX_SIZE || o->target_w > LPO_PREP_MAX_SIZE)
+        return lpo_fail(err, LPO_EINVAL, "target size %dx%d: both sides must be multiples of %d, at most %d",
+                        o->target_w, o->target_h, factor, LPO_PREP_MAX_SIZE);
+    return LPO_OK;
+}
+
+/* Which frames: *indices malloc'd. */
+static lpo_status sample(int64_t **indices, int *n, const lpo_video_info *info, const lpo_prep_options *o,
+                         lpo_error *err) {
+    lpo_sample_options so = lpo_sample_options_default();
+    if (o->fps > 0) so.fps = o->fps;
+    so.n_frames = o->n_frames;
+    so.hf_sampler = o->hf_sampler;
+    int room = so.max_frames > o->n_frames + 1 ? so.max_frames : o->n_frames + 1;
+    *indices = malloc(sizeof **indices * (size_t)room);
+    if (!*indices) return lpo_fail(err, LPO_ENOMEM, "out of memory");
+    return lpo_sample_qwen(*indices, n, info->n_frames, info->fps, &so, err);
+}
+
+/* Everything of a clip but its pixels. */
+static lpo_status shape(lpo_clip *c, int n, const lpo_video_info *info, const lpo_prep_options *o,
+                        lpo_error *err) {
+    int factor = o->patch_size * o->merge_size;
+    c->n_frames = n;
+    c->height = o->target_h, c->width = o->target_w;
+    if (!o->target_h) {
+        lpo_status s = lpo_smart_resize(&c->height, &c->width, info->height, info->width, factor,
+                                        o->min_pixels, lpo_video_max_pixels(o, n), err);
+        if (s) return s;
+    }
+    if ((int64_t)n * c->height * c->width * 3 > MAX_CLIP_BYTES)
+        return lpo_fail(err, LPO_ELIMIT, "%d frames of %dx%d are over 8 GiB (ask for fewer frames or pixels)",
+                        n, c->width, c->height);
+    c->grid_t = (n + o->temporal_patch - 1) / o->temporal_patch;
+    c->grid_h = c->height / o->patch_size;
+    c->grid_w = c->width / o->patch_size;
+    double sampled_fps = (double)n / (double)info->n_frames * info->fps;
+    c->second_per_grid = o->temporal_patch / sampled_fps;
+    return LPO_OK;
+}
+
+static lpo_status on_frame(void *user, int i, const lpo_frame *frame, lpo_error *err) {
+    return lpo_prep_pool_put(user, frame, i, err);
+}
+
+/* clips[k] by augs[k] (NULL: plain). */
+static lpo_status prepare(lpo_clip *const clips[], const lpo_augment *const augs[], int n_views,
+                          const char *path, const lpo_prep_options *o, lpo_error *err) {
+    lpo_prep_view views[2] = {0};
+    lpo_video *video = NULL;
+    lpo_prep_pool *pool = NULL;
+    int64_t *indices = NULL;
+    int n = 0, n_threads = o->n_threads > 0 ? o->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
+    for (int k = 0; k < n_views; k++) memset(clips[k], 0, sizeof *clips[k]);
+
+    lpo_status s = check_options(o, err);
+    if (s) return s;
+    s = lpo_video_open(&video, path, NULL, n_threads, err);
+    if (s) return s; /* its errors name the file */
+    const lpo_video_info *info = lpo_video_get_info(video);
+    s = sample(&indices, &n, info, o, err);
+    for (int k = 0; !s && k < n_views; k++) {
+        s = shape(clips[k], n, info, o, err);
+        if (!s) s = lpo_prep_view_init(&views[k], clips[k], o, augs[k], err);
+    }
+    if (!s) s = lpo_prep_pool_create(&pool, views, n_views, n_threads, err);
+    if (s) s = lpo_fail_in(err, s, "%s", path);
+    if (!s) s = lpo_video_read(video, indices, n, on_frame, pool, err);
+
+    lpo_prep_pool_destroy(pool);
+    for (int k = 0; k < n_views; k++) {
+        lpo_prep_view_clear(&views[k]);
+        if (s) lpo_clip_clear(clips[k]);
+    }
+    free(indices);
+    lpo_video_close(video);
+    return s;
+}
+
+lpo_status lpo_prep_video(lpo_clip *out, const char *path, const lpo_prep_options *o, const lpo_augment *aug,
+                          lpo_error *err) {
+    return prepare(&out, &aug, 1, path, o, err);
+}
+
+lpo_status lpo_prep_video2(lpo_clip *out, lpo_clip *out_aug, const char *path, const lpo_prep_options *o,
+                           const lpo_augment *aug, lpo_error *err) {
+    lpo_clip *clips[2] = {out, out_aug};
+    const lpo_augment *augs[2] = {NULL, aug};
+    return prepare(clips, augs, 2, path, o, err);
+}
+
+void lpo_prep_patchify(float *patches, const lpo_clip *c, const lpo_prep_options *o) {
+    lpo_patchify_args a = {.n_frames = c->n_frames,
+                           .height = c->height,
+                           .width = c->width,
+                           .patch = o->patch_size,
+                           .temporal = o->temporal_patch,
+                           .merge = o->merge_size};
+    memcpy(a.mean, o->mean, sizeof a.mean);
+    memcpy(a.std, o->std, sizeof a.std);
+    lpo_cpu_patchify(patches, c->frames_u8, &a);
+}
