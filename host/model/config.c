@@ -154,6 +154,10 @@ static void parse_vision(lpo_model_config *c, source *text, const json_t *json) 
     o->merge_size = (int32_t)get_int(&s, "spatial_merge_size", 2, 1, 16);
     o->temporal_patch = (int32_t)get_int(&s, "temporal_patch_size", 2, 1, 16);
     b->act = get_act(&s, "hidden_act", "quick_gelu");
+    const json_t *r = json_object_get(v, "rope_parameters");
+    source rope = {r, r, s.where, s.err, s.status};
+    o->rope_theta = json_is_object(r) ? get_real(&rope, "rope_theta", 1e4, 1e-3, 1e12) : 1e4;
+    s.status = rope.status;
     if (!s.status) {
         b->d_ff = (int32_t)(b->d_model * ratio);
         b->d_head = b->d_model / b->n_q;

@@ -20,6 +20,7 @@ typedef struct lpo_block_config {
 typedef struct lpo_vision_config {
     lpo_block_config block;
     int32_t depth, in_channels, patch_size, temporal_patch, merge_size;
+    double rope_theta;
 } lpo_vision_config;
 
 typedef struct lpo_model_config {

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "model/parts.h"
+#include "tensor/dtype.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,6 @@ typedef struct drawer {
 } drawer;
 
 static lpo_status fill_random(void *user, void *dst, const lpo_slot *s, const lpo_part *p, lpo_error *err) {
-    (void)err;
     enum { PIECE = 4096 };
     const drawer *d = user;
     lpo_rng rng = lpo_rng_init(d->seed, (uint64_t)(s - d->layout->slots) * 4 + (uint64_t)(p - s->part));
@@ -32,7 +32,8 @@ static lpo_status fill_random(void *user, void *dst, const lpo_slot *s, const lp
         const size_t k = n - i < PIECE ? n - i : PIECE;
         for (size_t j = 0; j < k; j++)
             piece[j] = s->init == LPO_INIT_NORMAL ? d->std * lpo_rng_normal(&rng) : s->init == LPO_INIT_ONE;
-        lpo_convert((char *)dst + i * size, d->dtype, piece, LPO_F64, k);
+        lpo_status st = lpo_dtype_convert((char *)dst + i * size, d->dtype, piece, LPO_F64, (int64_t)k, err);
+        if (st) return st;
     }
     return LPO_OK;
 }
@@ -88,7 +89,7 @@ static lpo_status write_folder(const char *dir, const lpo_init_options *o, json_
     lpo_layout l;
     int32_t dtype = !strcmp(size, "tiny") || !strcmp(size, "small") ? LPO_F32 : LPO_BF16;
     static const int style[LPO_N_WHERES] = {0};
-    lpo_status st = o->dtype ? lpo_dtype_parse(&dtype, o->dtype, err) : LPO_OK;
+    lpo_status st = o->dtype ? lpo_model_dtype(&dtype, o->dtype, err) : LPO_OK;
     if (!st) st = lpo_config_parse(&c, config, "config", err);
     if (!st && c.tied < 0) c.tied = 0;
     if (!st) st = lpo_layout_create(&l, &c, err);

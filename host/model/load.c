@@ -3,6 +3,7 @@
  * Tensors are converted to the storage dtype piece by piece on their way from the mapping to the device, so a
  * load needs no second copy of the model in memory. */
 #include "model/parts.h"
+#include "tensor/dtype.h"
 #include "tensor/safetensors.h"
 
 #include <stdio.h>
@@ -68,8 +69,8 @@ static lpo_status load_part(lpo_model *m, const lpo_slot *s, const lpo_part *p, 
     const size_t first = (size_t)p->row * cols;
     for (size_t i = 0; i < n && !st; i += PIECE) {
         size_t k = n - i < PIECE ? n - i : PIECE;
-        lpo_convert(piece, m->dtype, (const char *)t->data + i * from, t->dtype, k);
-        st = d->upload(s->p.data, (first + i) * size, piece, k * size, err);
+        st = lpo_dtype_convert(piece, m->dtype, (const char *)t->data + i * from, t->dtype, (int64_t)k, err);
+        if (!st) st = d->upload(s->p.data, (first + i) * size, piece, k * size, err);
     }
     return st ? lpo_fail_in(err, st, "tensor %s", name) : LPO_OK;
 }
@@ -98,7 +99,7 @@ lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_opti
     lpo_devices *devices = NULL;
     lpo_model *m = NULL;
     int32_t dtype = LPO_F32;
-    lpo_status st = lpo_dtype_parse(&dtype, dtype_name, err);
+    lpo_status st = lpo_model_dtype(&dtype, dtype_name, err);
     if (!st && dtype == LPO_F16)
         st = lpo_fail(err, LPO_EUNSUPPORTED, "dtype f16 is for files only: train and run in f32 or bf16");
     if (!st && dtype == LPO_F64 && strcmp(place, "ref"))

@@ -4,8 +4,6 @@
  * that zeroing them and taking their norm are single passes. */
 #include "model/parts.h"
 
-#include "kernels/number.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +13,7 @@ lpo_model_options lpo_model_options_default(void) {
     return (lpo_model_options){.place = "cpu", .dtype = "f32"};
 }
 
-lpo_status lpo_dtype_parse(int32_t *out, const char *name, lpo_error *err) {
+lpo_status lpo_model_dtype(int32_t *out, const char *name, lpo_error *err) {
     static const struct {
         const char *name;
         int32_t dtype;
@@ -27,36 +25,6 @@ lpo_status lpo_dtype_parse(int32_t *out, const char *name, lpo_error *err) {
             return LPO_OK;
         }
     return lpo_fail(err, LPO_EINVAL, "dtype \"%.40s\" is not known (f32, bf16, f16, f64)", name);
-}
-
-static double get(const void *p, int32_t dtype, size_t i) {
-    switch (dtype) {
-    case LPO_F32: return (double)((const float *)p)[i];
-    case LPO_BF16: return (double)lpo_bf16_to_f32(((const uint16_t *)p)[i]);
-    case LPO_F16: return (double)lpo_f16_to_f32(((const uint16_t *)p)[i]);
-    default: return ((const double *)p)[i];
-    }
-}
-
-static void put(void *p, int32_t dtype, size_t i, double v) {
-    switch (dtype) {
-    case LPO_F32: ((float *)p)[i] = (float)v; break;
-    case LPO_BF16: ((uint16_t *)p)[i] = lpo_f32_to_bf16(lpo_f64_to_odd_f32(v)); break;
-    case LPO_F16: ((uint16_t *)p)[i] = lpo_f32_to_f16(lpo_f64_to_odd_f32(v)); break;
-    default: ((double *)p)[i] = v; break;
-    }
-}
-
-void lpo_convert(void *dst, int32_t dst_dtype, const void *src, int32_t src_dtype, size_t n) {
-    if (dst_dtype == src_dtype) {
-        memcpy(dst, src, n * lpo_dtype_bytes(dst_dtype));
-    } else if (dst_dtype == LPO_F32 && src_dtype == LPO_BF16) { /* the common pair of a load */
-        for (size_t i = 0; i < n; i++) ((float *)dst)[i] = lpo_bf16_to_f32(((const uint16_t *)src)[i]);
-    } else if (dst_dtype == LPO_BF16 && src_dtype == LPO_F32) {
-        for (size_t i = 0; i < n; i++) ((uint16_t *)dst)[i] = lpo_f32_to_bf16(((const float *)src)[i]);
-    } else {
-        for (size_t i = 0; i < n; i++) put(dst, dst_dtype, i, get(src, src_dtype, i));
-    }
 }
 
 void lpo_devices_release(lpo_devices *d) {

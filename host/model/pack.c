@@ -99,9 +99,8 @@ void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n
 }
 
 /* One clip's rows in patch order (t, h/m, w/m, m, m); half the frequencies turn with h, half with w. */
-static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c, int32_t merge,
-                        int32_t d_head) {
-    const int32_t half = d_head / 2, quarter = d_head / 4;
+static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c, const lpo_vision_config *v) {
+    const int32_t half = v->block.d_head / 2, quarter = v->block.d_head / 4, merge = v->merge_size;
     int64_t row = 0;
     for (int32_t t = 0; t < c->grid_t; t++)
         for (int32_t hb = 0; hb < c->grid_h; hb += merge)
@@ -109,7 +108,8 @@ static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c,
                 for (int32_t k = 0; k < merge * merge; k++, row++) {
                     const int32_t at[2] = {hb + k / merge, wb + k % merge};
                     for (int32_t j = 0; j < half; j++) {
-                        const float inv = 1.0f / powf(10000.0f, (float)(2 * (j % quarter)) / (float)half);
+                        const float inv =
+                            1.0f / powf((float)v->rope_theta, (float)(2 * (j % quarter)) / (float)half);
                         const float angle = (float)at[j / quarter] * inv;
                         cos_out[row * half + j] = cosf(angle);
                         sin_out[row * half + j] = sinf(angle);
@@ -150,7 +150,7 @@ static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, co
         if (base[i] < 0) continue;
         const lpo_clip_input *c = &b->clips[i];
         memcpy(o->patches + at * cols, c->patches, (size_t)(clip_patches(c) * cols) * sizeof(float));
-        rope_vision(o->vision_cos + at * half, o->vision_sin + at * half, c, v->merge_size, v->block.d_head);
+        rope_vision(o->vision_cos + at * half, o->vision_sin + at * half, c, v);
         for (int32_t t = 0; t < c->grid_t; t++) {
             at += (int64_t)c->grid_h * c->grid_w;
             o->vision_cu[o->n_vision_cu++] = (int32_t)at;
@@ -162,7 +162,7 @@ static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, co
 static lpo_status pack_seq(lpo_packed *o, int32_t *pos, const lpo_model *m, const lpo_model_batch *b, int s,
                            int32_t take, const int64_t *base, lpo_error *err) {
     const lpo_seq_input *q = &b->seqs[s];
-    int32_t run;
+    int32_t run = -1;
     lpo_status st = find_run(&run, m, b, s, take, err);
     if (st) return st;
     const lpo_clip_input *c = q->clip >= 0 ? &b->clips[q->clip] : NULL;

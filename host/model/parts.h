@@ -27,9 +27,7 @@ struct lpo_model {
 };
 
 /* "f32", "bf16", "f16", "f64" -> dtype. */
-lpo_status lpo_dtype_parse(int32_t *out, const char *name, lpo_error *err);
-/* Round to nearest even where bits are lost. dst and src do not overlap. */
-void lpo_convert(void *dst, int32_t dst_dtype, const void *src, int32_t src_dtype, size_t n);
+lpo_status lpo_model_dtype(int32_t *out, const char *name, lpo_error *err);
 
 /* Settle c->tied when config.json does not say: a folder without an lm_head tensor is tied. */
 lpo_status lpo_config_tie(lpo_model_config *c, const char *dir, lpo_error *err);

@@ -4,6 +4,7 @@
  * planned before the first is written, because their names count them. */
 #include "base/file.h"
 #include "model/parts.h"
+#include "tensor/dtype.h"
 #include "tensor/safetensors.h"
 
 #include <stdio.h>
@@ -243,7 +244,7 @@ static lpo_status fill_from_model(void *user, void *dst, const lpo_slot *s, cons
     for (size_t i = 0; i < n && !st; i += PIECE) {
         size_t k = n - i < PIECE ? n - i : PIECE;
         st = d->download(piece, s->p.data, (first + i) * size, k * size, err);
-        if (!st) lpo_convert((char *)dst + i * to, v->dtype, piece, v->m->dtype, k);
+        if (!st) st = lpo_dtype_convert((char *)dst + i * to, v->dtype, piece, v->m->dtype, (int64_t)k, err);
     }
     free(piece);
     return st;
@@ -251,7 +252,7 @@ static lpo_status fill_from_model(void *user, void *dst, const lpo_slot *s, cons
 
 lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err) {
     saver v = {m, m->dtype};
-    lpo_status st = dtype ? lpo_dtype_parse(&v.dtype, dtype, err) : LPO_OK;
+    lpo_status st = dtype ? lpo_model_dtype(&v.dtype, dtype, err) : LPO_OK;
     if (!st) st = lpo_dir_create(dir, err);
     if (!st)
         st = lpo_weights_write(dir, &m->layout, m->style, v.dtype, SHARD_BYTES, fill_from_model, &v, err);
