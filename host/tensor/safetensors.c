@@ -110,7 +110,7 @@ static int by_name(const void *a, const void *b) {
 /* The tensors of one file must tile its data area. */
 static lpo_status check_tiling(lpo_tensor_info *t, int n, const unsigned char *data, size_t data_bytes,
                                const char *path, lpo_error *err) {
-    qsort(t, (size_t)n, sizeof *t, by_address);
+    if (n) qsort(t, (size_t)n, sizeof *t, by_address);
     uintptr_t at = (uintptr_t)data;
     for (int i = 0; i < n; i++) {
         if ((uintptr_t)t[i].data != at)
