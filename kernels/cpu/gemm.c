@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gemm.c -- blocks and threads of the matrix product.
+ * For each 504 rows of A: pack them once, shared, as slivers [k][mr]; then every thread takes blocks of
+ * columns, packs its piece of B as panels [k][nr] (DEPTH x 128 floats stay in L2) and runs the register tile
+ * over them. Zero-padded edges go through the same tile, so the cut never changes an element's arithmetic. */
+#include "kernels/cpu/gemm.h"
+
+#include <omp.h>
+
+enum { DEPTH = 384, MAX_BLOCK = 128, WORTH_THREADS = 1 << 18 /* multiply-adds */ };
+
+static int64_t up(int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+int64_t lpo_gemm_block(int64_t n) { /* narrow outputs are cut finer, to give every thread something */
+    int64_t b = up((n + 15) / 16, 32);
+    return b < 32 ? 32 : least(b, MAX_BLOCK);
+}
+
+typedef struct buffers {
+    float *a, *b, *c; /* a shared; b and c for each thread */
+    size_t b_floats, c_floats;
+} buffers;
+
+static buffers buffers_of(lpo_bump *bump, int64_t m, int64_t n, int64_t k, int n_threads) {
+    const lpo_simd *s = lpo_simd_get();
+    buffers buf = {0};
+    const int64_t rows = up(least(m, LPO_GEMM_ROWS), s->mr), block = lpo_gemm_block(n);
+    buf.b_floats = (size_t)(least(up(k, 16), DEPTH) * MAX_BLOCK);
+    buf.c_floats = (size_t)(rows * block);
+    buf.a = lpo_take(bump, (size_t)(rows / s->mr * s->a_width * k) * sizeof(float));
+    buf.b = lpo_take(bump, buf.b_floats * sizeof(float) * (size_t)n_threads);
+    buf.c = lpo_take(bump, buf.c_floats * sizeof(float) * (size_t)n_threads);
+    return buf;
+}
+
+size_t lpo_gemm_scratch(int64_t m, int64_t n, int64_t k, bool serial) {
+    lpo_bump bump = {0};
+    buffers_of(&bump, m, n, k, serial ? 1 : lpo_cpu_threads());
+    return bump.used;
+}
+
+static const void *at(const lpo_mat *x, int64_t i, int64_t j) {
+    return (const char *)x->data + (i * x->row + j * x->col) * (x->bf16 ? 2 : 4);
+}
+
+static void pack_sliver(const lpo_simd *s, const lpo_gemm *g, float *a, int64_t i0, int64_t m,
+                        int64_t sliver) {
+    const int64_t i = sliver * s->mr;
+    s->pack(a + sliver * s->a_width * g->k, s->a_width, at(&g->a, i0 + i, 0), g->a.bf16, g->a.row, g->a.col,
+            (int)least(s->mr, m - i), g->k);
+}
+
+/* Rows i0..i0+m (packed in a), columns j0..j0+n. */
+static void block(const lpo_simd *s, const lpo_gemm *g, const float *a, int64_t i0, int64_t m, int64_t j0,
+                  int64_t n, float *b, float *c_buf) {
+    float *c = g->c ? g->c + i0 * g->ldc + j0 : c_buf;
+    const int64_t ldc = g->c ? g->ldc : n, n_deep = (g->k + DEPTH - 1) / DEPTH,
+                  deep = up((g->k + n_deep - 1) / n_deep, 16);
+    for (int64_t p = 0; p < g->k; p += deep) {
+        const int64_t k = least(deep, g->k - p);
+        for (int64_t j = 0; j < n; j += s->nr)
+            s->pack(b + j * k, s->nr, at(&g->b, p, j0 + j), g->b.bf16, g->b.col, g->b.row,
+                    (int)least(s->nr, n - j), k);
+        for (int64_t i = 0; i < m; i += s->mr)
+            for (int64_t j = 0; j < n; j += s->nr)
+                s->tile(k, a + (i / s->mr * g->k + p) * s->a_width, b + j * k, c + i * ldc + j, ldc,
+                        (int)least(s->mr, m - i), (int)least(s->nr, n - j), p > 0 || (g->add && g->c));
+    }
+    if (g->finish) g->finish(g->ctx, c, ldc, i0, m, j0, n);
+}
+
+static void run_serial(const lpo_simd *s, const lpo_gemm *g, const buffers *buf, int64_t width) {
+    for (int64_t i0 = 0; i0 < g->m; i0 += LPO_GEMM_ROWS) {
+        const int64_t m = least(LPO_GEMM_ROWS, g->m - i0);
+        for (int64_t l = 0; l * s->mr < m; l++) pack_sliver(s, g, buf->a, i0, m, l);
+        for (int64_t j = 0; j < g->n; j += width)
+            block(s, g, buf->a, i0, m, j, least(width, g->n - j), buf->b, buf->c);
+    }
+}
+
+static void run_parallel(const lpo_simd *s, const lpo_gemm *g, const buffers *buf, int64_t width) {
+#pragma omp parallel num_threads(lpo_cpu_threads())
+    {
+        float *b = buf->b + (size_t)omp_get_thread_num() * buf->b_floats;
+        float *c = buf->c + (size_t)omp_get_thread_num() * buf->c_floats;
+        for (int64_t i0 = 0; i0 < g->m; i0 += LPO_GEMM_ROWS) {
+            const int64_t m = least(LPO_GEMM_ROWS, g->m - i0);
+#pragma omp for schedule(static)
+            for (int64_t l = 0; l < (m + s->mr - 1) / s->mr; l++) pack_sliver(s, g, buf->a, i0, m, l);
+#pragma omp for schedule(dynamic)
+            for (int64_t j = 0; j < g->n; j += width)
+                block(s, g, buf->a, i0, m, j, least(width, g->n - j), b, c);
+        }
+    }
+}
+
+void lpo_gemm_run(const lpo_gemm *g, void *scratch) {
+    const lpo_simd *s = lpo_simd_get();
+    lpo_bump bump = {scratch, 0};
+    const bool serial = g->serial || lpo_cpu_threads() == 1 || g->m * g->n * g->k < WORTH_THREADS;
+    const buffers buf = buffers_of(&bump, g->m, g->n, g->k, serial ? 1 : lpo_cpu_threads());
+    if (g->m <= 0 || g->n <= 0) return;
+    if (serial)
+        run_serial(s, g, &buf, lpo_gemm_block(g->n));
+    else
+        run_parallel(s, g, &buf, lpo_gemm_block(g->n));
+}
