@@ -10,12 +10,13 @@ enum { MAX_WORDS = 1024, MAX_WORD = 48 };
 
 /* Articles, auxiliaries, pronouns, prepositions and the verbs an answer is wrapped in. */
 static const char *const FUNCTION_WORDS[] = {
-    "a",    "also",   "an",    "and",   "are",   "as",    "at",     "be",     "by",      "can",
-    "clip", "colour", "color", "does",  "for",   "from",  "goes",   "going",  "has",     "have",
-    "here", "i",      "in",    "is",    "it",    "its",   "moves",  "moving", "object",  "objects",
-    "of",   "on",     "scene", "see",   "seen",  "shape", "shapes", "shows",  "so",      "that",
-    "the",  "then",   "there", "they",  "thing", "this",  "to",     "toward", "towards", "video",
-    "was",  "we",     "were",  "which", "while", "with",  "you",
+    "a",     "also",  "an",    "and",    "are",   "as",     "at",        "be",      "by",
+    "can",   "clip",  "color", "colour", "come",  "comes",  "direction", "does",    "for",
+    "from",  "go",    "goes",  "going",  "has",   "have",   "here",      "i",       "in",
+    "is",    "it",    "its",   "move",   "moves", "moving", "object",    "objects", "of",
+    "on",    "scene", "see",   "seen",   "shape", "shapes", "shows",     "so",      "that",
+    "the",   "then",  "there", "they",   "thing", "this",   "to",        "toward",  "towards",
+    "video", "was",   "we",    "were",   "which", "while",  "with",      "you",
 };
 
 typedef struct words {
