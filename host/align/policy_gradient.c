@@ -138,7 +138,7 @@ static void whitening(double *shift, double *scale, const lpo_term *x, double al
         }
         if (pass == 0) *shift = sum / all_tokens;
     }
-    *scale = square > 0 ? 1 / sqrt(square / all_tokens) : 1;
+    *scale = 1 / (sqrt(square / all_tokens) + 1e-8);
 }
 
 static lpo_status policy_gradient(double *loss, lpo_term *x, lpo_error *err) {

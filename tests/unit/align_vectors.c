@@ -101,3 +101,23 @@ Test(align_vectors, file_of_entries) {
     free(text);
     json_decref(root);
 }
+
+/* Whitening asked for is whitening done beforehand: the file holds the same rollouts with both advantages. */
+Test(align_vectors, whitening_is_the_whitened_vector) {
+    json_t *root = load(), *entry;
+    size_t i;
+    const char *const sets[] = {"whiten=1"};
+    json_array_foreach(json_object_get(root, "vectors"), i, entry) {
+        if (strcmp(json_string_value(json_object_get(entry, "objective")), "dvpo_policy")) continue;
+        char *text = json_dumps(entry, 0), *out = NULL;
+        lpo_error err;
+        cr_assert_eq(lpo_objective_json(&out, "dvpo", text, strlen(text), sets, 1, &err), LPO_OK, "%s",
+                     err.msg);
+        json_t *got = json_loads(out, 0, NULL);
+        cr_expect_float_eq(json_number_value(json_object_get(got, "loss")), -0.0026385008683, 1e-13);
+        json_decref(got);
+        free(out);
+        free(text);
+    }
+    json_decref(root);
+}
