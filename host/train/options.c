@@ -290,32 +290,3 @@ lpo_status lpo_train_options_same_run(const lpo_train_options *o, const json_t *
                     "%s: the run was started with other options: %s; leave them out, or choose another --out",
                     where, list);
 }
-
-lpo_status lpo_place_backbone(char *out, size_t size_bytes, const char *place, lpo_error *err) {
-    static const char *const host_stages[] = {"decode", "preprocess", "reduce"};
-    snprintf(out, size_bytes, "%s", "auto");
-    for (const char *p = place; *p;) {
-        size_t n = strcspn(p, ",");
-        const char *eq = memchr(p, '=', n);
-        size_t stage = eq ? (size_t)(eq - p) : 0;
-        const char *dev = eq ? eq + 1 : p;
-        size_t len = n - (size_t)(dev - p);
-        bool known = !eq || (stage == 8 && !memcmp(p, "backbone", 8));
-        if (len == 0 || len >= size_bytes)
-            return lpo_fail(err, LPO_EINVAL, "place \"%.80s\": a device is missing or its name is too long",
-                            place);
-        if (known) snprintf(out, size_bytes, "%.*s", (int)len, dev);
-        for (int i = 0; i < 3 && !known; i++) {
-            if (strlen(host_stages[i]) != stage || memcmp(p, host_stages[i], stage)) continue;
-            known = true;
-            if (!(len == 3 && !memcmp(dev, "cpu", 3)) && !(len == 4 && !memcmp(dev, "auto", 4)))
-                return lpo_fail(err, LPO_EUNSUPPORTED, "place %.*s: in training this stage runs on cpu",
-                                (int)n, p);
-        }
-        if (!known)
-            return lpo_fail(err, LPO_EINVAL,
-                            "place \"%.*s\": the stages are decode, preprocess, backbone, reduce", (int)n, p);
-        p += n + (p[n] == ',');
-    }
-    return LPO_OK;
-}

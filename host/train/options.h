@@ -106,8 +106,4 @@ lpo_status lpo_train_options_inherit(lpo_train_options *o, const json_t *saved, 
  * all, or logged, as each one's rule says. */
 lpo_status lpo_train_options_same_run(const lpo_train_options *o, const json_t *saved, const char *where,
                                       lpo_error *err);
-
-/* The backbone's device in a --place string ("cuda:1", "backbone=cpu,decode=cpu", "auto"); `out` holds
- * `size_bytes`. */
-lpo_status lpo_place_backbone(char *out, size_t size_bytes, const char *place, lpo_error *err);
 #endif

@@ -97,18 +97,3 @@ Test(train_options, resume) {
     lpo_train_options_destroy(a);
     lpo_train_options_destroy(b);
 }
-
-/* The backbone's device in a --place string; a stage that is not there is an error, not silence. */
-Test(train_options, place) {
-    char dev[16];
-    lpo_error err;
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "decode=cpu,backbone=cuda:1", &err), LPO_OK);
-    cr_assert_str_eq(dev, "cuda:1");
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "ref", &err), LPO_OK);
-    cr_assert_str_eq(dev, "ref");
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "decode=cpu", &err), LPO_OK);
-    cr_assert_str_eq(dev, "auto");
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "backbon=cpu", &err), LPO_EINVAL);
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "decode=fpga", &err), LPO_EUNSUPPORTED);
-    cr_assert_eq(lpo_place_backbone(dev, sizeof dev, "backbone=", &err), LPO_EINVAL);
-}
