@@ -19,16 +19,35 @@ int lpo_cpu_threads(void) {
     return atomic_load(&n_threads);
 }
 
-const lpo_simd *lpo_simd_get(void) {
+static _Atomic(const lpo_simd *) chosen;
+
+bool lpo_simd_runs(const lpo_simd *s) {
 #if defined __x86_64__
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma"))
-        return &lpo_simd_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-        return &lpo_simd_avx2;
+    if (s == &lpo_simd_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma");
+    if (s == &lpo_simd_avx2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("f16c");
 #endif
-    return &lpo_simd_base;
+    return s == &lpo_simd_base;
+}
+
+void lpo_simd_set(const lpo_simd *s) {
+    atomic_store(&chosen, s);
+}
+
+const lpo_simd *lpo_simd_get(void) {
+    const lpo_simd *s = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (s) return s;
+    s = &lpo_simd_base;
+#if defined __x86_64__
+    if (lpo_simd_runs(&lpo_simd_avx2)) s = &lpo_simd_avx2;
+    if (lpo_simd_runs(&lpo_simd_avx512)) s = &lpo_simd_avx512;
+#endif
+    atomic_store(&chosen, s);
+    return s;
 }
 
 bool lpo_cpu_cu_ok(const lpo_karg *cu, int64_t T) {

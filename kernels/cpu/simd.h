@@ -56,7 +56,13 @@ typedef struct lpo_simd {
     double (*sqnorm)(const float *x, int64_t n);
 } lpo_simd;
 
-extern const lpo_simd lpo_simd_base, lpo_simd_avx2, lpo_simd_avx512;
+extern const lpo_simd lpo_simd_base;
+#if defined __x86_64__
+extern const lpo_simd lpo_simd_avx2, lpo_simd_avx512;
+#endif
 
-const lpo_simd *lpo_simd_get(void); /* the best this machine runs */
+bool lpo_simd_runs(const lpo_simd *s); /* on this machine */
+const lpo_simd *lpo_simd_get(void);    /* the best that does, or what was set */
+void lpo_simd_set(
+    const lpo_simd *s); /* for tests and measurements; NULL: the best again. Changes scratch sizes. */
 #endif

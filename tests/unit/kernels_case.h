@@ -99,25 +99,24 @@ static inline int case_run(const lpo_kernel *k, lpo_kcall *c) {
 
 enum { CASE_THREADS = 4 };
 static const struct {
-    uint32_t out;
+
     const char *name;
 } case_ops[] = {
-#define LPO_X(id, name, n, out, inout) {out, name},
+#define LPO_X(id, name, n, out, inout) {name},
     LPO_OP_LIST(LPO_X)
 #undef LPO_X
 };
 
-/* |fast - ref| <= tolerance * (1 + |ref|) for every element of every output; same bits at every thread count.
- * Frees c. */
-static inline void case_compare(lpo_op op, lpo_kcall *c, double tolerance, const char *what) {
-    lpo_kcall ref = case_copy(c), first = {0};
-    cr_assert_eq(case_run(&lpo_kernels_ref[op], &ref), 0, "%s %s: ref refuses", case_ops[op].name, what);
+/* The fast set under one instruction set, at 1 to 4 threads, against the reference's results. */
+static inline void case_compare_one(lpo_op op, const lpo_kcall *c, const lpo_kcall *ref, double tolerance,
+                                    const char *what) {
+    lpo_kcall first = {0};
     for (int n = 1; n <= CASE_THREADS; n++) {
         lpo_kcall fast = case_copy(c);
         lpo_kernels_cpu_threads(n);
         cr_assert_eq(case_run(&lpo_kernels_cpu[op], &fast), 0, "%s %s: cpu refuses", case_ops[op].name, what);
         for (int i = 0; i < LPO_MAX_ARGS; i++) {
-            const lpo_karg *r = &ref.arg[i], *f = &fast.arg[i];
+            const lpo_karg *r = &ref->arg[i], *f = &fast.arg[i];
             if (!r->data) continue;
             if (n > 1) {
                 cr_assert(memcmp(f->data, first.arg[i].data, case_bytes(f)) == 0,
@@ -138,6 +137,29 @@ static inline void case_compare(lpo_op op, lpo_kcall *c, double tolerance, const
             case_free(&fast);
     }
     case_free(&first);
+}
+
+/* |fast - ref| <= tolerance * (1 + |ref|) for every element of every argument, so that inputs are seen
+ * untouched as well; under every instruction set this machine runs; same bits at every thread count. Frees c.
+ */
+static inline void case_compare(lpo_op op, lpo_kcall *c, double tolerance, const char *what) {
+    const lpo_simd *sets[] = {
+        &lpo_simd_base,
+#if defined __x86_64__
+        &lpo_simd_avx2,
+        &lpo_simd_avx512,
+#endif
+    };
+    lpo_kcall ref = case_copy(c);
+    cr_assert_eq(case_run(&lpo_kernels_ref[op], &ref), 0, "%s %s: ref refuses", case_ops[op].name, what);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        if (!lpo_simd_runs(sets[i])) continue;
+        char with[96];
+        snprintf(with, sizeof with, "%s, set %zu", what, i);
+        lpo_simd_set(sets[i]);
+        case_compare_one(op, c, &ref, tolerance, with);
+    }
+    lpo_simd_set(NULL);
     case_free(&ref);
     case_free(c);
 }
