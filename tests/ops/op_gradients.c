@@ -229,3 +229,74 @@ ParameterizedTest(const int *i, op_gradients, central_differences) {
     world_close(&w);
     lpo_device_close(ref);
 }
+
+/* y and every gradient of case i on one device, each divided by the largest number in the same tensor of ref
+ * (`scale`, one a tensor, computed when fill): rounding is relative to that, because sums cancel. malloc'd.
+ */
+static double *results(int i, const char *device, int32_t dtype, double *scale, bool fill, int64_t *n) {
+    lpo_device *dev = open_device(device);
+    world w;
+    world_open(&w, dtype, 5, 1, &dev);
+    lpo_val y, dy;
+    record_and_run(&w, i, &y, &dy);
+    double *all = NULL;
+    *n = 0;
+    for (int v = -1; v < w.n_vars; v++) {
+        lpo_val x = v < 0 ? y : lpo_tape_grad(w.tape, w.var[v]);
+        int64_t size = count(&w, x);
+        double *p = fetch(&w, x);
+        for (int64_t k = 0; fill && k < size; k++) scale[v + 1] = fmax(scale[v + 1], fabs(p[k]));
+        all = realloc(all, (size_t)(*n + size) * sizeof *all);
+        for (int64_t k = 0; k < size; k++) all[*n + k] = p[k] / scale[v + 1];
+        *n += size;
+        free(p);
+    }
+    world_close(&w);
+    lpo_device_close(dev);
+    return all;
+}
+
+static void compare(int i, int32_t dtype, double tolerance) {
+    int64_t n, m;
+    double scale[MAX_VARS + 1] = {0};
+    double *want = results(i, "ref", dtype, scale, true, &n),
+           *got = results(i, "cpu", dtype, scale, false, &m);
+    cr_assert_eq(n, m);
+    for (int64_t k = 0; k < n; k++)
+        cr_assert(fabs(got[k] - want[k]) <= tolerance, "%s: element %lld: cpu %.9g, ref %.9g of the largest",
+                  cases[i].name, (long long)k, got[k], want[k]);
+    free(want), free(got);
+}
+
+ParameterizedTestParameters(op_gradients, cpu_is_ref_f32) {
+    return all_cases();
+}
+/* The longest sum here has 192 terms: 192 * 2^-24 is the worst a float sum can lose, 1e-5; exp in float adds
+ * a few ulp. */
+ParameterizedTest(const int *i, op_gradients, cpu_is_ref_f32) {
+    compare(*i, LPO_F32, 2e-5);
+}
+
+ParameterizedTestParameters(op_gradients, cpu_is_ref_bf16) {
+    return all_cases();
+}
+/* Both round to bf16 (2^-9 relative), each time a result is stored: a chain of two stores may part by two
+ * roundings. */
+ParameterizedTest(const int *i, op_gradients, cpu_is_ref_bf16) {
+    compare(*i, LPO_BF16, 0x1p-7);
+}
+
+ParameterizedTestParameters(op_gradients, same_bits_at_any_threads) {
+    return all_cases();
+}
+ParameterizedTest(const int *i, op_gradients, same_bits_at_any_threads) {
+    int64_t n, m;
+    double scale[MAX_VARS + 1] = {0};
+    lpo_device_threads(1);
+    double *one = results(*i, "cpu", LPO_F32, scale, true, &n);
+    lpo_device_threads(2);
+    double *two = results(*i, "cpu", LPO_F32, scale, false, &m);
+    cr_assert_eq(n, m);
+    cr_assert(!memcmp(one, two, (size_t)n * sizeof *one), "%s", cases[*i].name);
+    free(one), free(two);
+}
