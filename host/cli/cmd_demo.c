@@ -159,11 +159,12 @@ static double chance_accuracy(const demo *d, const lpo_eval_result *r) {
     char path[4096];
     snprintf(path, sizeof path, "%s/world.json", d->world);
     json_t *w = json_load_file(path, 0, NULL);
-    const json_t *by_type = json_object_get(w, "chance");
+    const json_t *by_type = json_object_get(w, "types");
     double sum = 0;
     int64_t n = 0;
     for (int i = 0; i < r->n_types; i++) {
-        sum += (double)r->type[i].n * json_number_value(json_object_get(by_type, r->type[i].name));
+        sum += (double)r->type[i].n *
+               json_number_value(json_object_get(json_object_get(by_type, r->type[i].name), "chance"));
         n += r->type[i].n;
     }
     json_decref(w);

@@ -60,6 +60,8 @@ static lpo_status load_object(lpo_prep_options *o, const json_t *obj, const char
     if (!s) s = load_triple(o->mean, obj, "image_mean", where, 0, err);
     if (!s) s = load_triple(o->std, obj, "image_std", where, 1e-6, err);
     if (!s) s = lpo_json_int_or(&o->max_pixels, obj, "max_pixels", 1, most, where, err);
+    if (!s) s = lpo_json_real_or(&o->fps, obj, "fps", 1e-6, 1e6, where, err);
+    if (!s) s = load_int(&o->n_frames, obj, "num_frames", 768, where, err);
     if (!s && is_video) s = lpo_json_int_or(&o->min_pixels, obj, "min_pixels", 1, most, where, err);
     if (!s && is_video && json_is_object(size)) {
         s = lpo_json_int_or(&o->min_pixels, size, "shortest_edge", 1, most, where, err);

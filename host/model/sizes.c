@@ -118,10 +118,14 @@ lpo_status lpo_config_of_size(json_t **out, const char *size, const json_t *toke
 
 json_t *lpo_preprocessor_of_size(const char *size) {
     const size_row *r = row_of(size);
-    return json_pack("{s:s, s:s, s:b, s:b, s:b, s:f, s:i, s:[fff], s:[fff], s:i, s:i, s:i, s:i, s:i}",
-                     "image_processor_type", "Qwen2VLImageProcessor", "processor_class", "Qwen2VLProcessor",
-                     "do_resize", 1, "do_rescale", 1, "do_normalize", 1, "rescale_factor", 1.0 / 255,
-                     "resample", 3, "image_mean", 0.48145466, 0.4578275, 0.40821073, "image_std", 0.26862954,
-                     0.26130258, 0.27577711, "min_pixels", r->min_pixels, "max_pixels", r->max_pixels,
-                     "patch_size", 14, "temporal_patch_size", 2, "merge_size", 2);
+    json_t *o =
+        json_pack("{s:s, s:s, s:b, s:b, s:b, s:f, s:i, s:[fff], s:[fff], s:i, s:i, s:i, s:i, s:i}",
+                  "image_processor_type", "Qwen2VLImageProcessor", "processor_class", "Qwen2VLProcessor",
+                  "do_resize", 1, "do_rescale", 1, "do_normalize", 1, "rescale_factor", 1.0 / 255, "resample",
+                  3, "image_mean", 0.48145466, 0.4578275, 0.40821073, "image_std", 0.26862954, 0.26130258,
+                  0.27577711, "min_pixels", r->min_pixels, "max_pixels", r->max_pixels, "patch_size", 14,
+                  "temporal_patch_size", 2, "merge_size", 2);
+    /* The tiny model is for the moving-shapes world: all eight frames of its one-second clips. */
+    if (o && !strcmp(size, "tiny")) json_object_set_new(o, "num_frames", json_integer(8));
+    return o;
 }
