@@ -16,6 +16,7 @@ enum { MAX_VARS = 32 };
 
 typedef struct world {
     lpo_placement place;
+    lpo_device *params_on; /* where parameters live; NULL = device 0 */
     lpo_tape *tape;
     int32_t dtype;
     lpo_rng rng;
@@ -105,7 +106,7 @@ static inline lpo_val parameter(world *w, int64_t rows, int64_t cols, double mea
     int32_t grad_dtype = w->dtype == LPO_F64 ? LPO_F64 : LPO_F32;
     *p = (lpo_param){
         .name = "p", .dtype = w->dtype, .ndim = cols ? 2 : 1, .shape = {rows, cols}, .trainable = trainable};
-    lpo_device *dev = w->place.device[0];
+    lpo_device *dev = w->params_on ? w->params_on : w->place.device[0];
     const lpo_driver *d = lpo_device_driver(dev);
     lpo_error e = {0};
     double *v = noise(w, n, mean, scale);
