@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model.h -- the one model definition: vision tower, projector, decoder, recorded on a tape.
- * A model is a config, a family and a list of parameters on a device. Parameters may be stored fused (q|k|v, gate|up) where the
- * disk has several tensors: the family's name map says which rows of which parameter a disk tensor is. */
+ * A model is a config, a family and a list of parameters on a device. Parameters may be stored fused (q|k|v,
+ * gate|up) where the disk has several tensors: the family's name map says which rows of which parameter a
+ * disk tensor is. */
 #ifndef LPO_MODEL_MODEL_H
 #define LPO_MODEL_MODEL_H
 #include "graph/tape.h"
 #include "leanpo/model.h"
 
-/* One video, preprocessed. patches [grid_t*grid_h*grid_w, 3*tp*p*p] f32, rows ordered (t, h/2, w/2, 2h, 2w). Borrowed. */
+/* One video, preprocessed. patches [grid_t*grid_h*grid_w, 3*tp*p*p] f32, rows ordered (t, h/2, w/2, 2h, 2w).
+ * Borrowed. */
 typedef struct lpo_clip_input {
     const float *patches;
     int32_t grid_t, grid_h, grid_w;
     double second_per_grid; /* seconds between temporal patches (Qwen2.5-VL) */
 } lpo_clip_input;
 
-/* One token sequence: prompt ids then response ids (response empty when only the prompt is wanted). The run of video_pad ids,
- * grid_t*grid_h*grid_w/merge^2 long, takes the clip's embeddings. Several sequences may name one clip: it is encoded once. */
+/* One token sequence: prompt ids then response ids (response empty when only the prompt is wanted). The run
+ * of video_pad ids, grid_t*grid_h*grid_w/merge^2 long, takes the clip's embeddings. Several sequences may
+ * name one clip: it is encoded once. */
 typedef struct lpo_seq_input {
     const int32_t *ids;
     int32_t n_ids, n_prompt;
@@ -29,18 +32,19 @@ typedef struct lpo_model_batch {
 } lpo_model_batch;
 
 typedef struct lpo_forward_options {
-    bool checkpoint;       /* recompute each block's activations in the backward pass */
-    bool want_stats;       /* entropy and hit too */
+    bool checkpoint; /* recompute each block's activations in the backward pass */
+    bool want_stats; /* entropy and hit too */
 } lpo_forward_options;
 
 typedef struct lpo_forward_out {
-    lpo_val logp;          /* [N] f32: log p of every response token, sequences in order; N = sum of n_ids - n_prompt */
-    lpo_val entropy, hit;  /* [N], when asked for, else LPO_NONE */
-    int64_t n_tokens;      /* N */
+    lpo_val
+        logp; /* [N] f32: log p of every response token, sequences in order; N = sum of n_ids - n_prompt */
+    lpo_val entropy, hit; /* [N], when asked for, else LPO_NONE */
+    int64_t n_tokens;     /* N */
 } lpo_forward_out;
 
-/* Record the forward pass of a batch. Errors: ids out of range, a pad run that does not match the clip's grid, a sequence longer
- * than max_position_embeddings, an empty response batch. */
+/* Record the forward pass of a batch. Errors: ids out of range, a pad run that does not match the clip's
+ * grid, a sequence longer than max_position_embeddings, an empty response batch. */
 lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, const lpo_model_batch *b,
                             const lpo_forward_options *o, lpo_error *err);
 
@@ -48,11 +52,12 @@ lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, con
 lpo_param *const *lpo_model_params(lpo_model *m, int *n);
 const lpo_placement *lpo_model_placement(const lpo_model *m);
 
-/* Allocate zeroed f32 gradients for the trainable parameters in one buffer per device (grad_offset_bytes set); release with the
- * model. lpo_model_set_trainable first. */
+/* Allocate zeroed f32 gradients for the trainable parameters in one buffer per device (grad_offset_bytes
+ * set); release with the model. lpo_model_set_trainable first. */
 lpo_status lpo_model_alloc_grads(lpo_model *m, lpo_error *err);
 lpo_status lpo_model_zero_grads(lpo_model *m, lpo_error *err);
-/* groups: comma list of "llm", "projector", "vision" (embeddings, norms and lm_head belong to llm) or "all". */
+/* groups: comma list of "llm", "projector", "vision" (embeddings, norms and lm_head belong to llm) or "all".
+ */
 lpo_status lpo_model_set_trainable(lpo_model *m, const char *groups, lpo_error *err);
 /* A second model with the same config, copied parameters, none trainable (the reference model). */
 lpo_status lpo_model_clone(lpo_model **out, lpo_model *m, lpo_error *err);
