@@ -7,6 +7,7 @@
 
 #include "text/utf8.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,14 @@ static size_t put_escape(translation *t, const char *p, size_t n, int in_class) 
         put(t, p, (size_t)(close - p) + 1);
         return (size_t)(close - p) + 1;
     }
+    case 'u': /* four hex digits */
+        if (n < 6) return 0;
+        for (int i = 2; i < 6; i++)
+            if (!isxdigit((unsigned char)p[i])) return 0;
+        put_str(t, "\\x{");
+        put(t, p + 2, 4);
+        put_str(t, "}");
+        return 6;
     case 'r':
     case 'n':
     case 't':

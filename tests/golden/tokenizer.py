@@ -9,6 +9,7 @@ seeded random text.
     LEANPO_TOKENIZER_GOLDEN=/tmp/big build/test_text_tokenizer  # compares them all
 
 qwen: NFC, the Qwen2 split pattern, merges as arrays, added tokens with every flag.
+splits: several splits before ByteLevel's own: a string, patterns that leave gaps or match nothing, every shorthand class.
 gpt2: no normalizer, ByteLevel's own pattern, a prefix space, merges as "a b" strings, ignore_merges.
 Each sample line: text, ids, and the decoded text with and without special tokens."""
 import argparse
@@ -32,6 +33,7 @@ FLAGGED = [
     AddedToken("cat", single_word=True, normalized=True),
     AddedToken("caf\u00e9", normalized=True),  # found in decomposed text too
     AddedToken("na\u0131ve", single_word=True, normalized=False),
+    AddedToken("o\u0308k", normalized=False),  # spelt decomposed, found in decomposed text alone
 ]
 WORDS = ("the cat sat on a mat and don't we'll I'VE you're it's what is happening in video frame 12 "
          "\u4f60\u597d\u4e16\u754c \u65e5\u672c\u8a9e \u041f\u0440\u0438\u0432\u0435\u0442 \u05e9\u05dc\u05d5\u05dd "
@@ -51,6 +53,12 @@ def train(kind, vocab_size):
         t.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)])
+    elif kind == "splits":
+        t.pre_tokenizer = pre_tokenizers.Sequence([
+            pre_tokenizers.Split("he", behavior="isolated"),
+            pre_tokenizers.Split(Regex(r"\d{1,2}|x*|^a|t$|[^\w\s]{2}"), behavior="isolated", invert=True),
+            pre_tokenizers.Split(Regex(r"(?<=\w)\W|\D\.|\S+?!|[\u4e00-\u5fff\s]{2,3}"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False)])
     else:
         t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     t.decoder = decoders.ByteLevel()
@@ -80,7 +88,8 @@ ALWAYS = ["", " ", "\n", "  \n ", "a", "don't", "I'LL", "'\u017f", "1234", "x\u1
           "<|im_start|>user\nhi<|im_end|>\n", "<|im_sta", "<|im<|im_end|>", "<right> <left>", "na\u0131ve!", "\u24b6cat", "a" * 300,
           " " * 300, "\u0130\u0131'S", "\ufb01\ufdfa", "\u1100\u1161\u11a8", "\ud55c\uad6d\uc5b4", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
           "\u0344\u0301\u0323", "\u212b\u2126", "ab\x00c", "\ufeffx", "\ufffd",
-          "a\u0eba\u0323b", "\u0e98\u0efc\u0e38\u0eba", "\U00011935\U00011930"]  # marks that Unicode 9 did not know
+          "a\u0eba\u0323b", "\u0e98\u0efc\u0e38\u0eba", "\U00011935\U00011930",
+          "\u00f6k o\u0308k", "axxa 123 then.. atat\nat !!! w\u0301- \u4e00\u4e8c  \u4e09!"]  # marks that Unicode 9 did not know
 
 
 def line(r, added):
@@ -120,7 +129,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--all-characters", action="store_true", help="also one line for every character of Unicode")
     a = p.parse_args()
-    for kind in ("qwen", "gpt2"):
+    for kind in ("qwen", "gpt2", "splits"):
         folder = a.out / kind
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(train(kind, a.vocab), encoding="utf-8")

@@ -78,7 +78,7 @@ static const bad files[] = {
      ",\"added_tokens\":[{\"id\":3,\"content\":\"x\"},{\"id\":3,\"content\":\"x\"}]," MODEL(AB, "") "}",
      LPO_EFORMAT, "listed twice"},
     {"{" BYTES ",\"added_tokens\":[7]," MODEL(AB, "") "}", LPO_EFORMAT, "added_tokens[0]: \"content\""},
-    {"{" BYTES ",\"added_tokens\":[{\"id\":3,\"content\":\"xb\"}]," MODEL(AB, "\"xb b\"") "}", LPO_EFORMAT,
+    {"{" BYTES ",\"added_tokens\":[{\"id\":3,\"content\":\"ba\"}]," MODEL(AB, "\"b a\"") "}", LPO_EFORMAT,
      "model.merges[0]"},
     {"{" BYTES ",\"normalizer\":{\"type\":\"NFKC\"}," MODEL(AB, "") "}", LPO_EUNSUPPORTED, "NFKC"},
     {"{" BYTES ",\"post_processor\":{\"type\":\"TemplateProcessing\"}," MODEL(AB, "") "}", LPO_EUNSUPPORTED,
@@ -90,6 +90,7 @@ static const bad files[] = {
      LPO_EUNSUPPORTED, "decoder"},
     {SPLIT("(a"), LPO_EFORMAT, "not a regular expression"},
     {SPLIT("a\\\\b"), LPO_EUNSUPPORTED, "byte 1 of the pattern"},
+    {SPLIT("a\\\\u12g4"), LPO_EUNSUPPORTED, "byte 1 of the pattern"},
     {SPLIT("[a&&b]"), LPO_EUNSUPPORTED, "byte 2 of the pattern"},
     {SPLIT("(?C1)a"), LPO_EUNSUPPORTED, "byte 0 of the pattern"},
     {SPLIT("a(*ACCEPT)"), LPO_EUNSUPPORTED, "byte 1 of the pattern"},
@@ -187,6 +188,20 @@ Test(hostile, decode_of_odd_ids) {
     cr_assert_str_eq(text, "\xef\xbf\xbdx");
     free(text);
     cr_assert(lpo_tokenizer_size(t) == 10 && lpo_tokenizer_id(t, "x") == 9 && lpo_tokenizer_id(t, "y") == -1);
+    lpo_tokenizer_destroy(t);
+}
+
+/* A normalized added token is searched for in its normalized spelling. (Not a golden line: releases of the
+ * reference disagree on how such a token is spelt when decoded.) */
+Test(hostile, decomposed_added_token) {
+    lpo_tokenizer *t =
+        load_good("{\"normalizer\":{\"type\":\"NFC\"},\"added_tokens\":[{\"id\":3,\"content\":\"u\u0308b\","
+                  "\"normalized\":true}]," BYTES "," MODEL(AB, "") "}");
+    lpo_ids ids = {0};
+    lpo_error err = {0};
+    cr_assert(lpo_tokenizer_encode(&ids, t, "a\u00fcbu\u0308b", 8, &err) == LPO_OK, "%s", err.msg);
+    cr_assert(ids.n == 3 && ids.ids[0] == 0 && ids.ids[1] == 3 && ids.ids[2] == 3);
+    lpo_ids_clear(&ids);
     lpo_tokenizer_destroy(t);
 }
 

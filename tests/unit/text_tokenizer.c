@@ -86,3 +86,8 @@ Test(tokenizer, qwen_ids_are_the_reference_ids) {
 Test(tokenizer, gpt2_ids_are_the_reference_ids) {
     compare_all("gpt2");
 }
+/* Several splits, each seeing only the pieces of the one before; gaps between matches, empty matches,
+ * shorthand classes. */
+Test(tokenizer, split_ids_are_the_reference_ids) {
+    compare_all("splits");
+}
