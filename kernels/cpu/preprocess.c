@@ -48,36 +48,41 @@ static size_t fours(int32_t rows) {
 }
 
 typedef struct workspace {
-    size_t pitch, passed_pitch; /* elements: u8 of blurred, u8 or f32 of passed */
+    size_t pitch; /* elements: u8 of blurred, u8 or f32 of passed */
     size_t rgb_pitch, chroma_pitch;
-    uint8_t *passed, *blurred, *rgb;
+    void *passed;
+    uint8_t *blurred, *rgb;
     int32_t *split[4]; /* horz, vert, blur_horz, blur_vert */
     int16_t *chroma;
     size_t bytes;
 } workspace;
 
+/* mem NULL: only count. */
+static void *take(uint8_t *mem, size_t *used, size_t bytes) {
+    void *p = mem ? mem + *used : NULL;
+    *used += aligned(bytes);
+    return p;
+}
+
 static workspace lay_out(const lpo_prep_frame_args *a, uint8_t *mem) {
     workspace s = {0};
-    size_t each = a->mode == LPO_PREP_TORCHVISION ? sizeof(float) : 1, at = 0;
-    s.pitch = s.passed_pitch = aligned(3 * (size_t)a->out_w + LPO_ROW_SLACK);
-    s.rgb_pitch = aligned(3 * (size_t)(a->src.width > a->out_w ? a->src.width : a->out_w) + LPO_ROW_SLACK);
-    s.chroma_pitch = aligned((size_t)a->src.width + LPO_ROW_SLACK);
-    s.passed = mem + at, at += fours(a->crop_h) * s.passed_pitch * each;
-    s.blurred = mem + at, at += a->blur_horz.n_out ? fours(a->out_h) * s.pitch : 0;
     const lpo_prep_taps *t[4] = {&a->horz, &a->vert, &a->blur_horz, &a->blur_vert};
-    for (int k = 0; k < 4; k++) {
-        s.split[k] = (int32_t *)(void *)(mem + at);
-        at += aligned(sizeof(int32_t) * (size_t)t[k]->n_out * (size_t)t[k]->stride);
-    }
-    s.rgb = mem + at, at += 4 * s.rgb_pitch;
-    s.chroma = (int16_t *)(void *)(mem + at), at += 2 * s.chroma_pitch * sizeof(int16_t);
-    s.bytes = at;
+    size_t each = a->mode == LPO_PREP_TORCHVISION ? sizeof(float) : 1;
+    size_t widest = (size_t)(a->src.width > a->out_w ? a->src.width : a->out_w);
+    s.pitch = aligned(3 * (size_t)a->out_w + LPO_ROW_SLACK);
+    s.rgb_pitch = aligned(3 * widest + LPO_ROW_SLACK);
+    s.chroma_pitch = aligned((size_t)a->src.width + LPO_ROW_SLACK);
+    s.passed = take(mem, &s.bytes, fours(a->crop_h) * s.pitch * each);
+    s.blurred = take(mem, &s.bytes, a->blur_horz.n_out ? fours(a->out_h) * s.pitch : 0);
+    for (int k = 0; k < 4; k++)
+        s.split[k] = take(mem, &s.bytes, sizeof(int32_t) * (size_t)t[k]->n_out * (size_t)t[k]->stride);
+    s.rgb = take(mem, &s.bytes, 4 * s.rgb_pitch);
+    s.chroma = take(mem, &s.bytes, 2 * s.chroma_pitch * sizeof(int16_t));
     return s;
 }
 
 size_t lpo_cpu_preprocess_bytes(const lpo_prep_frame_args *a) {
-    static uint8_t nowhere[1];
-    return lay_out(a, nowhere).bytes;
+    return lay_out(a, NULL).bytes;
 }
 
 static void split_weights(int32_t *out, const lpo_prep_taps *t) {
@@ -172,8 +177,9 @@ void lpo_cpu_preprocess_frame(uint8_t *out_rgb, const lpo_prep_frame_args *a, vo
     const lpo_prep_rows *rows = rows_now();
     workspace s = lay_out(a, mem);
     int real = a->mode == LPO_PREP_TORCHVISION;
-    ptrdiff_t pitch = (ptrdiff_t)s.passed_pitch;
-    float *passed_real = (float *)(void *)s.passed;
+    ptrdiff_t pitch = (ptrdiff_t)s.pitch;
+    float *passed_real = s.passed;
+    uint8_t *passed = s.passed;
 
     if (!real) {
         split_weights(s.split[0], &a->horz);
@@ -188,14 +194,14 @@ void lpo_cpu_preprocess_frame(uint8_t *out_rgb, const lpo_prep_frame_args *a, vo
         if (real)
             rows->horz_real(passed_real + y * pitch, pitch, in, &a->horz);
         else
-            rows->horz_fixed(s.passed + y * pitch, pitch, in, &a->horz, s.split[0]);
+            rows->horz_fixed(passed + y * pitch, pitch, in, &a->horz, s.split[0]);
     }
     for (int32_t i = 0; i < a->out_h; i++) {
         uint8_t *out = out_rgb + (size_t)i * (size_t)a->out_w * 3;
         if (real)
             rows->vert_real(out, passed_real, pitch, 3 * a->out_w, &a->vert, i);
         else
-            rows->vert_fixed(out, s.passed, pitch, 3 * a->out_w, &a->vert, s.split[1], i);
+            rows->vert_fixed(out, passed, pitch, 3 * a->out_w, &a->vert, s.split[1], i);
     }
     if (a->blur_horz.n_out) blur(out_rgb, a, &s, rows);
     finish(out_rgb, a);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our resize against Pillow's and torchvision's, byte for byte; our YUV -> RGB against swscale.
 
-usage: preprocess_pillow.py SOURCE_DIR [N_PAIRS] [--write-golden FILE]
+usage: preprocess_pillow.py SOURCE_DIR [N_PAIRS | --write-golden FILE]
 Compiles kernels/{ref,cpu}/preprocess*.c into a shared object and calls them through ctypes, so that the arithmetic
 itself is compared, not a file format. Every instruction set present runs on every pair; the reference runs on the
 smaller ones. Exit 1 when a byte differs. Needs python3-numpy and python3-pil; python3-torch and python3-torchvision
@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 import numpy as np
+import PIL
 from PIL import Image
 
 PILLOW, TORCHVISION = 0, 1
@@ -144,8 +145,7 @@ def compare_resize(lib, n_pairs):
             image = (image > 127).astype(np.uint8) * 255
         for name, mode, resize in peers:
             want = resize(image, ow, oh)
-            n_bytes[name] = n_bytes.get(name, 0) + want.size
-            for level in (None, 0, 1, 2):
+                for level in (None, 0, 1, 2):
                 if level in (None, 0) and w * h + ow * oh > 600 * 600:
                     continue
                 got = preprocess(lib, [as_rgb24(image)], "rgb24", (w, h), (ow, oh), mode, level)
@@ -154,15 +154,17 @@ def compare_resize(lib, n_pairs):
                 key = name, "reference" if level is None else LEVELS[level]
                 bad = int((got != want).sum())
                 differing[key] = differing.get(key, 0) + bad
+                n_bytes[key] = n_bytes.get(key, 0) + want.size
                 if bad:
                     print(f"{key}: {w}x{h} -> {ow}x{oh}: {bad} bytes differ")
     for key, bad in sorted(differing.items()):
-        print(f"{key[0]:12s} {key[1]:10s} {n_pairs} pairs, {n_bytes[key[0]]} bytes, {bad} differ")
+        print(f"{key[0]:12s} {key[1]:10s} {n_bytes[key]} bytes of {n_pairs} pairs, {bad} differ")
     return sum(differing.values())
 
 
 def compare_colour(lib):
-    """Against swscale's best: accurate_rnd, full_chroma_int, bilinear chroma, on a smooth and a random picture."""
+    """Against swscale's best (accurate_rnd, full_chroma_int), at the same size. With 4:4:4 only the matrix arithmetic
+    is compared; with 4:2:0 also the chroma filter, where swscale's default is bicubic and ours bilinear."""
     if not shutil.which("ffmpeg"):
         print("skipped: colour comparison (no ffmpeg)")
         return
@@ -170,39 +172,42 @@ def compare_colour(lib):
     yy, xx = np.mgrid[0:h, 0:w]
     rng = np.random.default_rng(5)
     for name in ("smooth", "random"):
-        for pixfmt, matrix in (("yuv420p", 0), ("yuv420p", 1), ("yuv444p", 0), ("yuv444p", 1)):
-            cw, ch = (w // 2, h // 2) if pixfmt == "yuv420p" else (w, h)
+        for pixfmt, matrix in (("yuv444p", 0), ("yuv444p", 1), ("yuv420p", 0), ("yuv420p", 1)):
+            step = 2 if pixfmt == "yuv420p" else 1
+            cw, ch = w // step, h // step
             if name == "smooth":
                 y = (125.5 + 90 * np.sin(xx / 37.0) * np.cos(yy / 23.0)).astype(np.uint8)
-                u = (128 + 60 * np.sin(xx / 51.0 + 1))[::h // ch, ::w // cw].astype(np.uint8)
-                v = (128 + 60 * np.cos(yy / 41.0 + 2))[::h // ch, ::w // cw].astype(np.uint8)
+                u = (128 + 60 * np.sin(xx / 51.0 + 1))[::step, ::step].astype(np.uint8)
+                v = (128 + 60 * np.cos(yy / 41.0 + 2))[::step, ::step].astype(np.uint8)
             else:
                 y = rng.integers(16, 236, (h, w), dtype=np.uint8)
                 u, v = (rng.integers(16, 241, (ch, cw), dtype=np.uint8) for _ in range(2))
             ours = preprocess(lib, [np.ascontiguousarray(p) for p in (y, u, v)], pixfmt, (w, h), (w, h), PILLOW, None,
                               matrix)
             cs = ("smpte170m", "bt709")[matrix]
+            siting = ":in_h_chr_pos=0:in_v_chr_pos=128" if step == 2 else ""
             cmd = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", pixfmt, "-s", f"{w}x{h}", "-i", "-", "-vf",
-                   f"scale=in_color_matrix={cs}:in_range=tv:out_range=pc:flags=bilinear+accurate_rnd+full_chroma_int"
-                   f"+full_chroma_inp:in_h_chr_pos=0:in_v_chr_pos=128", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+                   f"scale=in_color_matrix={cs}:in_range=tv:out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int"
+                   f"+full_chroma_inp{siting}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
             raw = subprocess.run(cmd, input=y.tobytes() + u.tobytes() + v.tobytes(), stdout=subprocess.PIPE, check=True)
             theirs = np.frombuffer(raw.stdout, np.uint8).reshape(h, w, 3)
             d = np.abs(ours.astype(int) - theirs)
-            print(f"colour {pixfmt} {cs:10s} {name}: mean {d.mean():.4f}, max {d.max()}, equal {100 * (d == 0).mean():.2f}%")
+            print(f"colour {pixfmt} {cs:9s} {name}: mean {d.mean():.4f}, max {d.max()}, "
+                  f"equal {100 * (d == 0).mean():.2f}%")
 
 
-def write_golden(path, rng=None):
-    """The committed sample: sizes, Pillow's and torchvision's XXH64-free checksum (FNV-1a 64) of an LCG picture."""
+def write_golden(path):
+    """The committed sample: sizes, and the FNV-1a sums of what Pillow and torchvision make of a hashed picture."""
     peer = torchvision_resize()
     with open(path, "w") as f:
         f.write("# width height out_width out_height pillow_fnv1a torchvision_fnv1a; made by preprocess_pillow.py\n")
         for (w, h), (ow, oh) in pairs(24, np.random.default_rng(7)):
-            image = lcg_picture(w, h)
+            image = hashed_picture(w, h)
             want = [np.asarray(Image.fromarray(image).resize((ow, oh), Image.BICUBIC)), peer(image, ow, oh)]
             f.write(f"{w} {h} {ow} {oh} {fnv1a(want[0]):016x} {fnv1a(want[1]):016x}\n")
 
 
-def lcg_picture(w, h):
+def hashed_picture(w, h):
     n = w * h * 3
     k = np.arange(1, n + 1, dtype=np.uint32)
     x = k * np.uint32(2654435761)
@@ -223,7 +228,7 @@ def main():
         write_golden(sys.argv[sys.argv.index("--write-golden") + 1])
         return 0
     n_pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 220
-    print(f"Pillow {Image.__version__ if hasattr(Image, '__version__') else ''} numpy {np.__version__}")
+    print(f"Pillow {PIL.__version__}, numpy {np.__version__}")
     with tempfile.TemporaryDirectory() as tmp:
         lib = build(source, tmp)
         bad = compare_resize(lib, n_pairs)
