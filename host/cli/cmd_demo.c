@@ -118,12 +118,16 @@ static lpo_status train(demo *d, lpo_train_result *result, const char *name, con
                             threads,
                             "place",
                             d->place,
-                            "per_device_train_batch_size",
+                            "batch_size",
                             "32",
-                            "save_total_limit",
+                            "gradient_accumulation_steps",
                             "1",
-                            "logging_steps",
-                            "1",
+                            "train_groups",
+                            "all",
+                            "save_steps",
+                            "0",
+                            "displacement_size",
+                            "0",
                             NULL};
     lpo_status s = LPO_OK;
     for (int i = 0; common[i] && !s; i += 2)
@@ -268,7 +272,8 @@ static lpo_status prefer(demo *d, lpo_error *err) {
     s = train(d, &d->leanpo, "leanpo", "pairs.jsonl",
               (const char *[]){"objective", d->objective, "learning_rate", d->learning_rate, "warmup_steps",
                                "10", "lr_scheduler_type", "linear", "max_steps", d->quick ? "10" : "60",
-                               "train_groups", "llm", "eval_data", eval_data, "eval_steps", "10", NULL},
+                               "train_groups", "llm", "eval_data", eval_data, "displacement_size", "256",
+                               "eval_steps", "10", NULL},
               err);
     end(d);
     if (s) return s;
