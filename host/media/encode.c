@@ -61,6 +61,9 @@ static void set_quality(AVCodecContext *c, const lpo_encode_options *o) {
     snprintf(text, sizeof text, "%d", crf);
     if (av_opt_find(c->priv_data, "crf", NULL, 0, 0)) {
         av_opt_set(c->priv_data, "crf", text, 0);
+        /* x264's macroblock tree reads memory it has not written when there are B frames: the same video then
+         * differs from run to run. Without it the bytes hold under every fill pattern of malloc. */
+        av_opt_set(c->priv_data, "mbtree", "0", 0);
         av_opt_set(c->priv_data, "preset", o->preset ? o->preset : "veryfast", 0);
         return;
     }
