@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* driver.h -- what a device must offer: a const struct of mandatory functions, one in-order queue per device.
- * Memory is a lpo_buffer plus a byte offset, never a raw pointer above this line (OpenCL has none). submit may return before
- * the work is done; wait returns when all of it is. Every function but submit/wait may be called while work is queued.
- * One thread drives a device at a time. */
+ * Memory is a lpo_buffer plus a byte offset, never a raw pointer above this line (OpenCL has none). submit
+ * may return before the work is done; wait returns when all of it is. Every function but submit/wait may be
+ * called while work is queued; upload and download return when the bytes have moved, and the tape waits
+ * before it moves bytes that queued work touches. One thread drives a device at a time. */
 #ifndef LPO_DEVICE_DRIVER_H
 #define LPO_DEVICE_DRIVER_H
 #include "kernels/op.h"
@@ -49,11 +50,15 @@ struct lpo_driver {
     lpo_status (*open)(lpo_device **out, int index, lpo_error *err);
     void (*close)(lpo_device *d);
     void (*info)(lpo_device_info *out, lpo_device *d);
-    lpo_status (*alloc)(lpo_buffer **out, lpo_device *d, size_t size_bytes, lpo_error *err); /* contents undefined, 64-byte aligned */
+    /* Contents undefined, 64-byte aligned. */
+    lpo_status (*alloc)(lpo_buffer **out, lpo_device *d, size_t size_bytes, lpo_error *err);
     void (*release)(lpo_buffer *b); /* NULL accepted */
-    lpo_status (*upload)(lpo_buffer *dst, size_t offset_bytes, const void *src, size_t size_bytes, lpo_error *err);
-    lpo_status (*download)(void *dst, lpo_buffer *src, size_t offset_bytes, size_t size_bytes, lpo_error *err);
-    bool (*supports)(lpo_device *d, const lpo_step *s); /* op, dtypes, attrs, shapes */
+    lpo_status (*upload)(lpo_buffer *dst, size_t offset_bytes, const void *src, size_t size_bytes,
+                         lpo_error *err);
+    lpo_status (*download)(void *dst, lpo_buffer *src, size_t offset_bytes, size_t size_bytes,
+                           lpo_error *err);
+    /* By op, dtypes, attrs, shapes. No memory exists yet: a buffer only says that the argument is present. */
+    bool (*supports)(lpo_device *d, const lpo_step *s);
     lpo_status (*submit)(lpo_device *d, const lpo_step *s, lpo_error *err);
     lpo_status (*wait)(lpo_device *d, lpo_error *err);
 };
@@ -61,10 +66,17 @@ struct lpo_driver {
 /* The registry, in order of preference for `auto`: NULL-terminated. */
 extern const lpo_driver *const lpo_drivers[];
 
-/* Open "cpu", "ref", "cuda:1" ...: unknown names list the known ones. */
+/* Open "cpu", "ref", "cuda:1" ..., or "auto", the first driver that has a device: unknown names list the
+ * known ones. */
 lpo_status lpo_device_open(lpo_device **out, const char *name, lpo_error *err);
 void lpo_device_close(lpo_device *d); /* NULL accepted */
-static inline const lpo_driver *lpo_device_driver(lpo_device *d) { return ((lpo_device_head *)d)->driver; }
-static inline lpo_device *lpo_buffer_device(lpo_buffer *b) { return ((lpo_buffer_head *)b)->device; }
-static inline size_t lpo_buffer_bytes(const lpo_buffer *b) { return ((const lpo_buffer_head *)b)->size_bytes; }
+static inline const lpo_driver *lpo_device_driver(lpo_device *d) {
+    return ((lpo_device_head *)d)->driver;
+}
+static inline lpo_device *lpo_buffer_device(lpo_buffer *b) {
+    return ((lpo_buffer_head *)b)->device;
+}
+static inline size_t lpo_buffer_bytes(const lpo_buffer *b) {
+    return ((const lpo_buffer_head *)b)->size_bytes;
+}
 #endif
