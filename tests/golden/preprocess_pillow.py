@@ -145,7 +145,7 @@ def compare_resize(lib, n_pairs):
             image = (image > 127).astype(np.uint8) * 255
         for name, mode, resize in peers:
             want = resize(image, ow, oh)
-                for level in (None, 0, 1, 2):
+            for level in (None, 0, 1, 2):
                 if level in (None, 0) and w * h + ow * oh > 600 * 600:
                     continue
                 got = preprocess(lib, [as_rgb24(image)], "rgb24", (w, h), (ow, oh), mode, level)

@@ -3,6 +3,7 @@
  * instruction set, and colours, chroma positions, patch order and noise as documented. Buffers have their
  * exact size, so that under AddressSanitizer a vector that runs over one is caught. */
 #include "kernels/preprocess.h"
+#include "kernels/preprocess_pixel.h"
 
 #include <criterion/criterion.h>
 #include <criterion/logging.h>
@@ -211,6 +212,21 @@ Test(preprocess, colour_follows_the_standards) {
     cr_assert_arr_eq(rgb, ((uint8_t[]){255, 255, 255}), 3);
     convert(rgb, LPO_PREP_BT709, 0, 16, 128, 128);
     cr_assert_arr_eq(rgb, ((uint8_t[]){0, 0, 0}), 3);
+}
+
+/* Truth: the coefficients are the standards' numbers rounded to 13 bits, not something near them. */
+Test(preprocess, coefficients_are_the_rounded_ones) {
+    static const double kr[3] = {.299, .2126, .2627}, kb[3] = {.114, .0722, .0593};
+    for (int matrix = 0; matrix < 3; matrix++)
+        for (int full = 0; full < 2; full++) {
+            const lpo_yuv_coef *k = &lpo_yuv_coefs[matrix][full];
+            double kg = 1 - kr[matrix] - kb[matrix], s = full ? 8192 : 8192 * 255. / 224;
+            double crv = 2 * (1 - kr[matrix]) * s, cbu = 2 * (1 - kb[matrix]) * s;
+            cr_assert_eq(k->cy, lrint(full ? 8192 : 8192 * 255. / 219));
+            cr_assert(k->crv == lrint(crv) && k->cbu == lrint(cbu), "matrix %d full %d", matrix, full);
+            cr_assert(k->cgv == lrint(-crv * kr[matrix] / kg) && k->cgu == lrint(-cbu * kb[matrix] / kg));
+            cr_assert_eq(k->black, full ? 0 : 16);
+        }
 }
 
 /* Truth: 4:2:0 chroma sits on even columns and between rows: one sample weighs 3/4, 1/4 down the rows and 1,

@@ -280,6 +280,18 @@ Test(prep_video, saves_safetensors) {
     lpo_prep_patchify(patches, &clip, &o);
     cr_assert_arr_eq(data + 8 + header, patches, (size_t)(rows * cols) * 4);
     free(patches), free(data), json_decref(obj);
+
+    /* Headers of eight lengths in a row: each is padded to 8 without losing a byte. */
+    for (double seconds = 1; seconds >= 1. / 128; seconds /= 2) {
+        clip.second_per_grid = seconds;
+        cr_assert_eq(lpo_prep_save(path, &clip, &o, &err), LPO_OK, "%s", err.msg);
+        cr_assert_eq(lpo_file_read(&data, &size, path, 1 << 24, &err), LPO_OK, "%s", err.msg);
+        header = (uint8_t)data[0] + 256u * (uint8_t)data[1];
+        cr_assert_eq(header % 8, 0);
+        cr_assert_eq(size, 8 + header + (size_t)end[1]);
+        cr_assert_eq(lpo_json_parse(&obj, data + 8, header, path, &err), LPO_OK, "%s", err.msg);
+        free(data), json_decref(obj);
+    }
     lpo_clip_clear(&clip);
 }
 
