@@ -89,7 +89,7 @@ ALWAYS = ["", " ", "\n", "  \n ", "a", "don't", "I'LL", "'\u017f", "1234", "x\u1
           " " * 300, "\u0130\u0131'S", "\ufb01\ufdfa", "\u1100\u1161\u11a8", "\ud55c\uad6d\uc5b4", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
           "\u0344\u0301\u0323", "\u212b\u2126", "ab\x00c", "\ufeffx", "\ufffd",
           "a\u0eba\u0323b", "\u0e98\u0efc\u0e38\u0eba", "\U00011935\U00011930",
-          "\u00f6k o\u0308k", "axxa 123 then.. atat\nat !!! w\u0301- \u4e00\u4e8c  \u4e09!"]  # marks that Unicode 9 did not know
+          "\u00f6k o\u0308k", "\uc608\u11a7x", "axxa 123 then.. atat\nat !!! w\u0301- \u4e00\u4e8c  \u4e09!"]  # marks that Unicode 9 did not know
 
 
 def line(r, added):
