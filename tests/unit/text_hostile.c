@@ -266,3 +266,19 @@ Test(hostile, threads_share_a_tokenizer) {
     }
     lpo_tokenizer_destroy(t);
 }
+
+/* A gap and the match after it are pieces of their own; a call that fails midway takes back what it had
+ * appended. */
+Test(hostile, gaps_and_failures) {
+    lpo_tokenizer *t = load_good(
+        "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
+        "{\"String\":\"b\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":"
+        "false,\"use_regex\":false}]}," ENDS "," MODEL(AB ",\"ba\":3", "\"a b\",\"b a\"") "}");
+    lpo_ids ids = {0};
+    cr_assert(lpo_tokenizer_encode(&ids, t, "aba", 3, NULL) == LPO_OK);
+    cr_assert(ids.n == 3 && ids.ids[0] == 0 && ids.ids[1] == 1 && ids.ids[2] == 0);
+    cr_assert(lpo_tokenizer_encode(&ids, t, "abz", 3, NULL) == LPO_EFORMAT);
+    cr_assert(ids.n == 3);
+    lpo_ids_clear(&ids);
+    lpo_tokenizer_destroy(t);
+}
