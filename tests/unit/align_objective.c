@@ -297,6 +297,50 @@ Test(align_objective, state_round_trip) {
     }
 }
 
+/* The documented defaults of the smoothing rules. */
+Test(align_objective, smoothing_defaults) {
+    static const char *const SAME[][3] = {
+        {"margin", "0.4", "2"}, {"grounding", "0.3", "0.1"}, {"batch", "0.2", "7"}};
+    lpo_batch_columns in = pairs(4);
+    in.col[LPO_COL_S_w_aug] = (lpo_column){R_w, 4, NULL};
+    for (size_t i = 0; i < sizeof SAME / sizeof *SAME; i++) {
+        lpo_objective *plain = make("leanpo"), *told = make("leanpo");
+        set(plain, "smoothing", SAME[i][0]);
+        set(told, "smoothing", SAME[i][0]);
+        set(told, "eps_max", SAME[i][1]);
+        set(told, "tau", SAME[i][2]);
+        cr_expect_eq(loss_of(plain, &in), loss_of(told, &in), "%s", SAME[i][0]);
+        lpo_objective_destroy(plain);
+        lpo_objective_destroy(told);
+    }
+}
+
+/* A term that fails after another advanced its averages takes the advance back. */
+Test(align_objective, refused_batch_leaves_no_trace) {
+    lpo_objective *o = make("alpha_dpo+upo");
+    lpo_batch_columns in = pairs(4);
+    double state[6];
+    refuses(o, &in, LPO_ENOTFOUND, "bald");
+    lpo_objective_state(o, state, 6);
+    for (int i = 0; i < 6; i++) cr_expect_eq(state[i], 0);
+    lpo_objective_destroy(o);
+}
+
+/* One pair a step: the spread is its distance from the running mean, so alpha matters. */
+Test(align_objective, alpha_dpo_batch_of_one) {
+    lpo_objective *o = make("alpha_dpo");
+    lpo_batch_columns first = pairs(1), second = pairs(1);
+    second.col[LPO_COL_S_w].data = S_w + 2;
+    double state[3];
+    loss_of(o, &first);
+    loss_of(o, &second);
+    lpo_objective_state(o, state, 3);
+    double u = (S_w[0] - R_w[0]) / 5 - (S_l[0] - R_l[0]) / 6,
+           v = (S_w[2] - R_w[0]) / 5 - (S_l[0] - R_l[0]) / 6;
+    cr_expect_float_eq(state[1], 0.1 * fabs(v - u), 1e-15);
+    lpo_objective_destroy(o);
+}
+
 /* Bias correction: with no history the first batch is judged by its own statistics, whatever the decay. */
 Test(align_objective, first_step_is_unbiased) {
     static const char *const SPECS[] = {"alpha_dpo", "leanpo_C_batchnorm"};
