@@ -43,6 +43,19 @@ static lpo_status device_wait(lpo_tape *t, int32_t d, lpo_error *err) {
     return lpo_device_driver(dev)->wait(dev, err);
 }
 
+/* Attention's rules assume equally long sequences; where the host knows cu, the true ratio of row pairs
+ * corrects them. */
+static double pairs_ratio(const lpo_tape *t, const lpo_node *n) {
+    if (n->op != LPO_OP_ATTN && n->op != LPO_OP_ATTN_BWD) return 1;
+    const lpo_value *cu = &t->values[t->values[n->arg[n->op == LPO_OP_ATTN ? 3 : 5]].root];
+    if (!cu->staged) return 1;
+    const int32_t *at = cu->staged;
+    int64_t S = lpo_type_count(&cu->type) - 1;
+    double T = (double)t->values[n->arg[0]].type.shape[0], pairs = 0;
+    for (int64_t s = 0; s < S; s++) pairs += (double)(at[s + 1] - at[s]) * (double)(at[s + 1] - at[s]);
+    return pairs * (double)S / (T * T);
+}
+
 static void report(lpo_tape *t, const lpo_item *it, double start_s) {
     double seconds = now_s() - start_s;
     if (it->device < 0) {
@@ -56,8 +69,9 @@ static void report(lpo_tape *t, const lpo_item *it, double start_s) {
         type[k] = n->arg[k] < 0 ? (lpo_type){.dtype = -1} : t->values[n->arg[k]].type;
         if (n->arg[k] >= 0) bytes += (double)lpo_type_bytes(&type[k]);
     }
+    const lpo_rule *r = &lpo_rules[n->op];
     double flops =
-        lpo_rules[n->op].flops ? lpo_rules[n->op].flops(type, &n->attrs) : (double)lpo_type_count(&type[0]);
+        r->flops ? r->flops(type, &n->attrs) * pairs_ratio(t, n) : (double)lpo_type_count(&type[0]);
     t->trace(t->trace_user, n->op, it->device, start_s, seconds, flops, bytes);
 }
 
@@ -121,6 +135,7 @@ lpo_status lpo_tape_write(lpo_tape *t, lpo_val x, const void *src, lpo_error *er
         memcpy(v->staged, src, size);
         return LPO_OK;
     }
+    if (kind == LPO_VAL_INPUT && v->staged) memcpy(v->staged, src, size); /* what the next plan uploads */
     lpo_place p = host_place(t, x);
     return lpo_device_driver(lpo_buffer_device(p.buffer))->upload(p.buffer, p.offset_bytes, src, size, err);
 }

@@ -100,7 +100,8 @@ int32_t lpo_val_dtype(const lpo_tape *t, lpo_val x);
 
 /* Profiling hook: called after each step with its op, device index and seconds (steps are then waited for one
  * by one). A copy between devices has op LPO_N_OPS and device -1. start_s is CLOCK_MONOTONIC; flops of
- * attention assume equally long sequences; bytes are what the arguments hold. */
+ * attention are exact where cu was given with its data, else they assume equally long sequences; bytes are
+ * what the arguments hold. */
 typedef void lpo_tape_trace_fn(void *user, lpo_op op, int device, double start_s, double seconds,
                                double flops, double bytes);
 void lpo_tape_trace(lpo_tape *t, lpo_tape_trace_fn *fn, void *user);

@@ -176,6 +176,39 @@ Test(tape_recording, gradients_of_views_and_constants) {
     free(g), free(want);
 }
 
+static void last_flops(void *user, lpo_op op, int device, double start_s, double seconds, double flops,
+                       double bytes) {
+    (void)op, (void)device, (void)start_s, (void)seconds, (void)bytes;
+    *(double *)user = flops;
+}
+
+/* What a profile divides by the time: attention of sequences of 1 and 5 rows works on 1 + 25 pairs, not on 6
+ * * 6 / 2. */
+Test(tape_recording, attention_flops_count_true_pairs) {
+    static const int32_t cu[] = {0, 1, 6};
+    lpo_error e = {0};
+    double flops = 0;
+    lpo_tape_attn(w.tape, zeros(LPO_F32, 6, 4 * 8), ints(&w, 3, 0, cu), 2, 1, 8, 1, false);
+    lpo_tape_trace(w.tape, last_flops, &flops);
+    must(lpo_tape_plan(w.tape, &e), &e);
+    must(lpo_tape_run(w.tape, 0, -1, &e), &e);
+    cr_expect_float_eq(flops, 4 * 26 * 2 * 8, 1e-6); /* q k^T and p v, 2 each, per pair, head and column */
+}
+
+/* An input written after a plan is what the next plan uploads. */
+Test(tape_recording, a_new_plan_keeps_what_was_written) {
+    lpo_error e = {0};
+    float got[2];
+    lpo_val a = lpo_tape_input(w.tape, LPO_F32, 1, (int64_t[]){2}, (float[]){1, 2}),
+            y = lpo_tape_add(w.tape, a, a);
+    must(lpo_tape_plan(w.tape, &e), &e);
+    must(lpo_tape_write(w.tape, a, (float[]){3, 4}, &e), &e);
+    must(lpo_tape_plan(w.tape, &e), &e);
+    must(lpo_tape_run(w.tape, 0, -1, &e), &e);
+    must(lpo_tape_read(got, w.tape, y, &e), &e);
+    cr_expect_eq(got[1], 8.f);
+}
+
 /* A bad id reaches the kernel only when the tape runs: the error names the step. */
 Test(tape_recording, errors_of_a_run_name_the_step) {
     lpo_error e = {0};

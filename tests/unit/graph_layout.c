@@ -63,3 +63,27 @@ Test(graph_layout, a_chain_needs_two) {
     free(t.ends_at);
     free(t.holes[0]);
 }
+
+/* Freed neighbours, in any order, make one hole that a tensor of their sum fits into. */
+Test(graph_layout, neighbours_join) {
+    static const int32_t order[][3] = {{1, 2, 3}, {3, 2, 1}, {1, 3, 2}, {2, 1, 3}};
+    for (int k = 0; k < 4; k++) {
+        lpo_tape t = {.n_nodes = 6};
+        lpo_storage s[5];
+        for (int i = 0; i < 5; i++)
+            s[i] = (lpo_storage){.first = i < 4 ? 0 : 5,
+                                 .last = i < 3 ? order[k][i] : 6,
+                                 .merged = -1,
+                                 .next = -1,
+                                 .size_bytes = 1024};
+        s[4].size_bytes = 3 * 1024;
+        for (int i = 0; i < 5; i++) s[i].end = s[i].last;
+        t.storages = s;
+        t.n_storages = 5;
+        cr_assert(lpo_layout(&t));
+        cr_expect_eq(t.top_bytes[0], 4 * 1024, "order %d", k);
+        cr_expect_eq(s[4].offset_bytes, 0);
+        free(t.ends_at);
+        free(t.holes[0]);
+    }
+}
