@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* The encoder x265, which only this test runs, loses a few kilobytes at each use. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) {
     return "leak:libx265\n";
 }
