@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c -- blocks and threads of the matrix product.
- * For each 504 rows of A: pack them once, shared, as slivers [k][mr]; then every thread takes blocks of
- * columns, packs its piece of B as panels [k][nr] (DEPTH x 128 floats stay in L2) and runs the register tile
- * over them. Zero-padded edges go through the same tile, so the cut never changes an element's arithmetic. */
+ * For each block of about 504 rows of A: pack them once, shared, as slivers [k][mr]; then every thread takes
+ * blocks of columns, packs its piece of B as panels [k][nr] (DEPTH x 128 floats stay in L2) and runs the
+ * register tile over them. Zero-padded edges go through the same tile, so the cut never changes an element's
+ * arithmetic. */
 #include "kernels/cpu/gemm.h"
 
 #include <omp.h>
 
-enum { DEPTH = 384, MAX_BLOCK = 128, WORTH_THREADS = 1 << 18 /* multiply-adds */ };
+enum { DEPTH = 384, WORTH_THREADS = 1 << 18 /* multiply-adds */ };
 
 static int64_t up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
@@ -18,7 +19,13 @@ static int64_t least(int64_t a, int64_t b) {
 
 int64_t lpo_gemm_block(int64_t n) { /* narrow outputs are cut finer, to give every thread something */
     int64_t b = up((n + 15) / 16, 32);
-    return b < 32 ? 32 : least(b, MAX_BLOCK);
+    return b < 32 ? 32 : least(b, LPO_GEMM_COLUMNS);
+}
+
+/* Near-equal blocks of about 504 rows: a short last block would pack all of B again for a few rows. */
+static int64_t rows_of_block(int64_t m, int mr) {
+    const int64_t n_blocks = m < LPO_GEMM_ROWS ? 1 : (m + 252) / 504;
+    return up((m + n_blocks - 1) / n_blocks, mr);
 }
 
 typedef struct buffers {
@@ -30,7 +37,7 @@ static buffers buffers_of(lpo_bump *bump, int64_t m, int64_t n, int64_t k, int n
     const lpo_simd *s = lpo_simd_get();
     buffers buf = {0};
     const int64_t rows = up(least(m, LPO_GEMM_ROWS), s->mr), block = lpo_gemm_block(n);
-    buf.b_floats = (size_t)(least(up(k, 16), DEPTH) * MAX_BLOCK);
+    buf.b_floats = (size_t)(least(up(k, 16), DEPTH) * LPO_GEMM_COLUMNS);
     buf.c_floats = (size_t)(rows * block);
     buf.a = lpo_take(bump, (size_t)(rows / s->mr * s->a_width * k) * sizeof(float));
     buf.b = lpo_take(bump, buf.b_floats * sizeof(float) * (size_t)n_threads);
@@ -75,8 +82,9 @@ static void block(const lpo_simd *s, const lpo_gemm *g, const float *a, int64_t 
 }
 
 static void run_serial(const lpo_simd *s, const lpo_gemm *g, const buffers *buf, int64_t width) {
-    for (int64_t i0 = 0; i0 < g->m; i0 += LPO_GEMM_ROWS) {
-        const int64_t m = least(LPO_GEMM_ROWS, g->m - i0);
+    const int64_t rows = rows_of_block(g->m, s->mr);
+    for (int64_t i0 = 0; i0 < g->m; i0 += rows) {
+        const int64_t m = least(rows, g->m - i0);
         for (int64_t l = 0; l * s->mr < m; l++) pack_sliver(s, g, buf->a, i0, m, l);
         for (int64_t j = 0; j < g->n; j += width)
             block(s, g, buf->a, i0, m, j, least(width, g->n - j), buf->b, buf->c);
@@ -84,12 +92,13 @@ static void run_serial(const lpo_simd *s, const lpo_gemm *g, const buffers *buf,
 }
 
 static void run_parallel(const lpo_simd *s, const lpo_gemm *g, const buffers *buf, int64_t width) {
+    const int64_t rows = rows_of_block(g->m, s->mr);
 #pragma omp parallel num_threads(lpo_cpu_threads())
     {
         float *b = buf->b + (size_t)omp_get_thread_num() * buf->b_floats;
         float *c = buf->c + (size_t)omp_get_thread_num() * buf->c_floats;
-        for (int64_t i0 = 0; i0 < g->m; i0 += LPO_GEMM_ROWS) {
-            const int64_t m = least(LPO_GEMM_ROWS, g->m - i0);
+        for (int64_t i0 = 0; i0 < g->m; i0 += rows) {
+            const int64_t m = least(rows, g->m - i0);
 #pragma omp for schedule(static)
             for (int64_t l = 0; l < (m + s->mr - 1) / s->mr; l++) pack_sliver(s, g, buf->a, i0, m, l);
 #pragma omp for schedule(dynamic)

@@ -15,7 +15,7 @@ typedef struct store {
 static void add_bias_and_store(void *ctx, float *c, int64_t ld, int64_t i, int64_t m, int64_t j, int64_t n) {
     const store *st = ctx;
     const lpo_simd *s = lpo_simd_get();
-    float wide[LPO_GEMM_ROWS];
+    float wide[LPO_GEMM_COLUMNS];
     const float *bias = st->bias ? lpo_row(s, st->bias, j, n, wide) : NULL;
     for (int64_t r = 0; r < m; r++) {
         if (bias) s->add(c + r * ld, c + r * ld, bias, n);

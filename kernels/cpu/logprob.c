@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* logprob.c -- log-probability of the target over a large vocabulary, without ever holding the logits.
- * Forward: each block of logits (504 rows x 128 ids) leaves the register tiles, gives its max, sum of
+ * Forward: each block of logits (about 500 rows x 128 ids) leaves the register tiles, gives its max, sum of
  * exponentials and argmax while in cache, and is dropped; the pieces of a row are joined in vocabulary order.
  * Backward computes the logits again for CHUNK ids, turns them into their gradient in place, and multiplies
  * that with w and h. */
@@ -8,7 +8,7 @@
 
 #include "kernels/cpu/gemm.h"
 
-enum { ROWS = 2 * LPO_GEMM_ROWS, CHUNK = 8192 };
+enum { ROWS = 1008, CHUNK = 8192 };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
