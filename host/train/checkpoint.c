@@ -21,8 +21,8 @@ static const char STATE[] = "state.json";
 #define INT_FIELDS(X) X(step) X(metrics_bytes) X(num_tokens)
 #define REAL_FIELDS(X)                                                                                       \
     X(base_chosen)                                                                                           \
-    X(base_rejected) X(loss) X(eval_loss) X(reward_accuracy) X(reward_margin) X(displacement_chosen)         \
-        X(displacement_rejected)
+    X(base_rejected)                                                                                         \
+    X(loss) X(eval_loss) X(reward_accuracy) X(reward_margin) X(displacement_chosen) X(displacement_rejected)
 
 static lpo_status step_path(char *out, const char *run_dir, int64_t step, const char *suffix,
                             lpo_error *err) {
@@ -291,7 +291,7 @@ lpo_status lpo_checkpoint_latest(char *path, lpo_run_state *state, const char *r
     return s ? lpo_fail(err, LPO_ENOTFOUND, "%s/checkpoints: no whole checkpoint", run_dir) : LPO_OK;
 }
 
-lpo_status lpo_checkpoint_prune(const char *run_dir, int keep, lpo_error *err) {
+lpo_status lpo_checkpoint_prune(const char *run_dir, int keep, const char *in_use, lpo_error *err) {
     int64_t *step;
     lpo_status s = LPO_OK;
     if (keep <= 0) return LPO_OK;
@@ -299,7 +299,7 @@ lpo_status lpo_checkpoint_prune(const char *run_dir, int keep, lpo_error *err) {
     for (int i = 0; i < n - keep && !s; i++) {
         char path[LPO_PATH_BYTES];
         s = step_path(path, run_dir, step[i], "", err);
-        if (!s) s = lpo_dir_remove(path, err);
+        if (!s && !(in_use && !strcmp(path, in_use))) s = lpo_dir_remove(path, err);
     }
     free(step);
     return s;

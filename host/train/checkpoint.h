@@ -42,6 +42,7 @@ void lpo_checkpoint_abort(const char *run_dir, int64_t step);
 lpo_status lpo_checkpoint_latest(char *path, lpo_run_state *state, const char *run_dir, lpo_error *err);
 /* Is this one whole? Fills state. */
 lpo_status lpo_checkpoint_read(lpo_run_state *state, const char *path, lpo_error *err);
-/* Removes all but the `keep` newest (0: keeps all). */
-lpo_status lpo_checkpoint_prune(const char *run_dir, int keep, lpo_error *err);
+/* Removes all but the `keep` newest (0: keeps all), and but the one at path `in_use` (may be NULL): a resumed
+ * run copies tokenizer files from the checkpoint it came from for as long as it saves. */
+lpo_status lpo_checkpoint_prune(const char *run_dir, int keep, const char *in_use, lpo_error *err);
 #endif

@@ -132,13 +132,13 @@ int64_t lpo_optimizer_n_params(const lpo_optimizer *o) {
 }
 
 lpo_status lpo_optimizer_grad_norm(double *norm, lpo_optimizer *o, lpo_error *err) {
-    lpo_status st = fill_zero(o, view(o->norm2, 0, LPO_F64, 1), err);
+    double norm2 = 0;
+    lpo_status st = o->driver->upload(o->norm2, 0, &norm2, sizeof norm2, err);
     for (int i = 0; i < o->n_slots && !st; i++) {
         lpo_step step = {.op = LPO_OP_SQNORM,
                          .arg = {view(o->norm2, 0, LPO_F64, 1), grad_view(o, &o->slots[i])}};
         st = submit(o, &step, err);
     }
-    double norm2 = 0;
     if (!st) st = o->driver->wait(o->device, err);
     if (!st) st = o->driver->download(&norm2, o->norm2, 0, sizeof norm2, err);
     *norm = sqrt(norm2);

@@ -272,6 +272,7 @@ static lpo_status find_checkpoint(lpo_run *r, lpo_error *err) {
         r->state = (lpo_run_state){0};
         s = LPO_OK;
     }
+    snprintf(r->origin, sizeof r->origin, "%s", r->last);
     return s;
 }
 
@@ -320,7 +321,7 @@ lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, lpo_progress_fn 
     return s ? s : open_rest(r, err);
 }
 
-lpo_status lpo_run_save(lpo_run *r, lpo_error *err) {
+lpo_status lpo_run_save(lpo_run *r, bool is_last, lpo_error *err) {
     char tmp[LPO_PATH_BYTES], path[LPO_PATH_BYTES + 32];
     static const char *const dtype[] = {[LPO_F32] = "f32", [LPO_BF16] = "bf16", [LPO_F64] = "f64"};
     int n_params;
@@ -339,7 +340,9 @@ lpo_status lpo_run_save(lpo_run *r, lpo_error *err) {
         return lpo_fail_in(err, s, "saving a checkpoint (the one before it is whole)");
     }
     s = lpo_checkpoint_commit(r->last, r->out, &r->state, err);
-    return s ? s : lpo_checkpoint_prune(r->out, (int)num(r, LPO_TRAIN_save_total_limit), err);
+    if (s) return s;
+    return lpo_checkpoint_prune(r->out, (int)num(r, LPO_TRAIN_save_total_limit), is_last ? NULL : r->origin,
+                                err);
 }
 
 void lpo_run_close(lpo_run *r) {

@@ -16,8 +16,8 @@ typedef struct lpo_run {
     lpo_train_options *o; /* with what --resume took over */
     const char *out;      /* RUN */
     int lock_fd;
-    bool resumed; /* going on from the checkpoint `last` */
-    char last[LPO_PATH_BYTES];
+    bool resumed;                                      /* going on from the checkpoint `origin` */
+    char origin[LPO_PATH_BYTES], last[LPO_PATH_BYTES]; /* the checkpoint resumed from; the newest one */
     lpo_run_state state;
 
     lpo_session session;
@@ -47,6 +47,7 @@ void lpo_run_close(lpo_run *r);
 
 /* "RUN/name" into LPO_PATH_BYTES. */
 lpo_status lpo_run_path(char *out, const lpo_run *r, const char *name, lpo_error *err);
-/* A whole checkpoint of the state after r->state.step steps; prunes older ones. */
-lpo_status lpo_run_save(lpo_run *r, lpo_error *err);
+/* A whole checkpoint of the state after r->state.step steps; prunes older ones. The last save of a process
+ * also lets go of the checkpoint it was resumed from. */
+lpo_status lpo_run_save(lpo_run *r, bool is_last, lpo_error *err);
 #endif

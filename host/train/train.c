@@ -227,7 +227,8 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
         if (r->progress && r->progress(r->user, "training", step, r->total_steps)) stop = true;
         if (cancel && cancel(r->user)) stop = true;
         if (due(step, eval_steps, r->total_steps)) s = evaluate(r, err);
-        if (!s && (stop || due(step, save_steps, r->total_steps))) s = lpo_run_save(r, err);
+        if (!s && (stop || due(step, save_steps, r->total_steps)))
+            s = lpo_run_save(r, stop || step == r->total_steps, err);
     }
     sum->seconds = now_s() - t0;
     if (sum->seconds > 0) {

@@ -96,15 +96,18 @@ Test(train_checkpoint, damage_falls_back) {
     cr_assert(lpo_path_exists(file));
 }
 
-/* Pruning keeps the newest. */
+/* Pruning keeps the newest, and the one in use whatever its age. */
 Test(train_checkpoint, prune) {
     lpo_run_state got;
-    for (int64_t i = 1; i <= 5; i++) save(i * 5);
-    cr_assert_eq(lpo_checkpoint_prune(run, 2, NULL), LPO_OK);
-    char file[256];
+    char file[256], in_use[256];
+    for (int i = 1; i <= 5; i++) save(i * 5);
+    snprintf(in_use, sizeof in_use, "%s/checkpoints/step-10", run);
+    cr_assert_eq(lpo_checkpoint_prune(run, 2, in_use, NULL), LPO_OK);
     for (int i = 1; i <= 5; i++) {
         snprintf(file, sizeof file, "%s/checkpoints/step-%d", run, i * 5);
-        cr_assert_eq(lpo_path_exists(file), i >= 4, "%s", file);
+        cr_assert_eq(lpo_path_exists(file), i >= 4 || i == 2, "%s", file);
     }
+    cr_assert_eq(lpo_checkpoint_prune(run, 2, NULL, NULL), LPO_OK);
+    cr_assert_not(lpo_path_exists(in_use));
     cr_assert_eq(lpo_checkpoint_latest(path, &got, run, NULL), LPO_OK);
 }
