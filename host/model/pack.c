@@ -56,7 +56,9 @@ static lpo_status find_run(int32_t *run, const lpo_model *m, const lpo_model_bat
 }
 
 /* (t,h,w) of n tokens: text has the same on all axes; video counts on each axis from where the text stood;
- * text goes on after the largest position so far. Returns that. */
+ * text goes on after the largest position so far, which is returned. (transformers 5 goes on after the larger
+ * of height and width even when the clip is longer than that; version 4 and the public checkpoints' training
+ * do as here.) */
 static int32_t fill_positions(int32_t *pos, int32_t n, int32_t run, const lpo_clip_input *c, int32_t merge) {
     int32_t at = 0, i = 0;
     while (i < n) {

@@ -3,9 +3,9 @@
 """A tiny Qwen2-VL folder as `transformers` saves it, with the log-probabilities `transformers` computes from it.
 
 Writes OUT/model (config.json, generation_config.json, model.safetensors in bf16) and OUT/case.safetensors:
-  clip0, clip1   patches f32        grid0, grid1   (t, h, w)
-  ids0..2        token ids          prompt0..2     tokens that are prompt        clip_of  clip of each, -1 none
-  logp0..2       log p of every token after the prompt, from float32 logits
+  clip0..2   patches f32    grid0..2     (t, h, w)
+  ids0..3    token ids      prompt0..3   how many of them are prompt    clip_of   clip of each, -1 none
+  logp0..3   log p of every token after the prompt, from float32 logits
 Weights are drawn wide (not the .02 of a fresh model, whose distributions are all but uniform and hide mistakes) and
 rounded to bf16, so that the file is small and float32 arithmetic starts from the same numbers on both sides.
 Usage: qwen2_vl.py OUT"""
@@ -39,10 +39,25 @@ model.to(torch.bfloat16).save_pretrained(os.path.join(out, "model"))
 model = Qwen2VLForConditionalGeneration.from_pretrained(os.path.join(out, "model"), dtype=torch.float32,
                                                         attn_implementation="eager").eval()
 
-grids = [(2, 4, 4), (3, 4, 6)]
+def positions(ids, grid):
+    """Text counts on all axes, video on each from where the text stood, text goes on at the largest position + 1: the
+    rule the public checkpoints were trained with and transformers 4 has. transformers 5 goes on at max(h, w) of the
+    merged grid, which is smaller for clips longer than wide; its positions are used to check the others."""
+    t, h, w = grid[0], grid[1] // 2, grid[2] // 2
+    pos, at, i = [], 0, 0
+    while i < len(ids):
+        if ids[i] == PAD:
+            pos += [(at + a, at + b, at + c) for a in range(t) for b in range(h) for c in range(w)]
+            at, i = max(map(max, pos)) + 1, i + t * h * w
+        else:
+            pos.append((at, at, at))
+            at, i = at + 1, i + 1
+    return torch.tensor(pos).T[:, None]
+
+grids = [(1, 4, 8), (2, 6, 4), (3, 4, 4)]  # width, height, time in turn decide where the text goes on
 clips = [torch.randn(t * h * w, 3 * 2 * 4 * 4) for t, h, w in grids]
 text = lambda n: torch.randint(0, 57, (n,)).tolist()
-case = {"clip_of": torch.tensor([1, 0, -1], dtype=torch.int32)}
+case = {"clip_of": torch.tensor([1, 0, -1, 2], dtype=torch.int32)}
 for i, c in enumerate(clips):
     case[f"clip{i}"], case[f"grid{i}"] = c, torch.tensor(grids[i], dtype=torch.int32)
 for k, clip in enumerate(case["clip_of"].tolist()):
@@ -55,8 +70,10 @@ for k, clip in enumerate(case["clip_of"].tolist()):
     ids = torch.tensor([prompt + text(11 + k) + [EOS]])
     if clip >= 0: kwargs["mm_token_type_ids"] = (ids == PAD).int() * 2
     if clip >= 0:
-        pos, _ = model.model.get_rope_index(ids, kwargs["mm_token_type_ids"], None, kwargs["video_grid_thw"])
-        kwargs["position_ids"] = pos
+        kwargs["position_ids"] = positions(ids[0].tolist(), grids[clip])
+        theirs, _ = model.model.get_rope_index(ids, kwargs["mm_token_type_ids"], None, kwargs["video_grid_thw"])
+        print(grids[clip], "positions as transformers':", torch.equal(theirs, kwargs["position_ids"]))
+        assert torch.equal(theirs, kwargs["position_ids"]) or t > max(h, w) // 2
     with torch.no_grad():
         logp = torch.log_softmax(model(input_ids=ids, **kwargs).logits[0].double(), -1)
     n = len(prompt)

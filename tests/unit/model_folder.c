@@ -84,6 +84,15 @@ Test(folder, round_trip) {
         cr_assert(same_file(a, b), "%s", names[i]);
     }
     MUST(lpo_model_save(m, other, "bf16", &err)); /* narrower, over the old one */
+    lpo_model *narrow = open_small(other, "cpu", "f32");
+    int n;
+    lpo_param *const *p = lpo_model_params(m, &n), *const *q = lpo_model_params(narrow, &n);
+    for (int i = 0; i < n; i++) {
+        const float *x = host_of(p[i]->data, 0), *y = host_of(q[i]->data, 0);
+        for (size_t k = 0; k < param_count(p[i]); k++)
+            cr_assert_leq(fabsf(x[k] - y[k]), 0x1p-8f * fabsf(x[k]), "%s", p[i]->name);
+    }
+    lpo_model_destroy(narrow);
     lpo_model_destroy(m);
     m = open_small(other, "cpu", "bf16");
     path_of(a, dir, "again");
@@ -349,6 +358,8 @@ Test(init, scale) {
     lpo_model *m = open_small(dir, "cpu", "f32");
     const float *w = host_of(m->layout.text[0].out_w->data, 0),
                 *b = host_of(m->layout.text[0].qkv_b->data, 0), *g = host_of(m->layout.norm_w->data, 0);
+    cr_assert_neq(w[0], ((const float *)host_of(m->layout.text[1].out_w->data, 0))[0],
+                  "every tensor draws its own");
     double sum = 0, square = 0;
     for (int i = 0; i < 128 * 128; i++) {
         sum += (double)w[i];
@@ -375,9 +386,9 @@ Test(record, bad_batches) {
     lpo_tape *t;
     lpo_forward_out out;
     MUST(lpo_tape_create(&t, lpo_model_placement(m), &err));
-    static const char *const words[] = {"grid",   "vocabulary",   "video pads", "no clip",  "clip 2 of 2",
-                                        "prompt", "any response", "exceed",     "multiples"};
-    for (int k = 0; k < 9; k++) {
+    static const char *const words[] = {"grid",   "vocabulary",   "video pads", "no clip",   "clip 2 of 2",
+                                        "prompt", "any response", "exceed",     "multiples", "one run"};
+    for (int k = 0; k < 10; k++) {
         fill_batch(&b);
         int32_t long_ids[70] = {0};
         lpo_seq_input *q = &b.seqs[1];
@@ -391,6 +402,7 @@ Test(record, bad_batches) {
             for (int s = 0; s < N_SEQS; s++) b.seqs[s].n_ids = b.seqs[s].n_prompt;
         if (k == 7) b.seqs[2] = (lpo_seq_input){long_ids, 65, 5, -1};
         if (k == 8) b.clips[0].grid_w = 3;
+        if (k == 9) b.ids[1][4] = 3, b.ids[1][0] = 22; /* as many pads, in two runs */
         cr_assert_neq(lpo_model_record(&out, t, m, &b.batch, NULL, &err), LPO_OK, "%d", k);
         cr_assert(strstr(err.msg, words[k]), "%d: \"%s\" lacks \"%s\"", k, err.msg, words[k]);
     }

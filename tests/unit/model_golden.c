@@ -30,19 +30,19 @@ static double worst(const char *place, const char *dtype, bool checkpoint) {
     cr_assert_eq(lpo_safetensors_open(&f, DIR "case.safetensors", &err), LPO_OK, "%s", err.msg);
     cr_assert_eq(lpo_model_load(&m, DIR "model", &(lpo_model_options){place, dtype}, &err), LPO_OK, "%s",
                  err.msg);
-    lpo_clip_input clips[2];
-    lpo_seq_input seqs[3];
+    lpo_clip_input clips[3];
+    lpo_seq_input seqs[4];
     const int32_t *clip_of = lpo_safetensors_find(f, "clip_of")->data;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         const int32_t *g = get(f, "grid", i)->data;
         clips[i] = (lpo_clip_input){get(f, "clip", i)->data, g[0], g[1], g[2], 1.0};
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         const lpo_tensor_info *ids = get(f, "ids", i);
         seqs[i] = (lpo_seq_input){ids->data, (int32_t)ids->shape[0],
                                   *(const int32_t *)get(f, "prompt", i)->data, clip_of[i]};
     }
-    const lpo_model_batch batch = {clips, seqs, 2, 3};
+    const lpo_model_batch batch = {clips, seqs, 3, 4};
     cr_assert_eq(lpo_model_set_trainable(m, "all", &err), LPO_OK);
     cr_assert_eq(lpo_tape_create(&t, lpo_model_placement(m), &err), LPO_OK, "%s", err.msg);
     lpo_forward_out out;
@@ -55,7 +55,7 @@ static double worst(const char *place, const char *dtype, bool checkpoint) {
     cr_assert_eq(lpo_tape_read(logp, t, out.logp, &err), LPO_OK, "%s", err.msg);
     const int32_t type = lpo_val_dtype(t, out.logp);
     int64_t n = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         const lpo_tensor_info *want = get(f, "logp", i);
         for (int64_t k = 0; k < want->shape[0]; k++, n++) {
             double have = type == LPO_F64 ? logp[n] : (double)((float *)logp)[n];

@@ -139,6 +139,9 @@ static void check_checkpoint(const char *place, const char *dtype) {
                  b.arena_bytes, a.arena_bytes);
     free(ga);
     free(gb);
+    MUST(lpo_model_set_trainable(m, "llm", &err)); /* the decoder's own share of the saving */
+    MUST(lpo_model_alloc_grads(m, &err));
+    cr_assert_lt(run_model(m, true, true).arena_bytes, run_model(m, true, false).arena_bytes);
     lpo_model_destroy(m);
     MUST(lpo_dir_remove(dir, &err));
 }
@@ -198,6 +201,11 @@ Test(grad, frozen_groups) {
     run_model(m, true, false);
     size_t total, at = 0;
     double *all = gradients(m, false, &total);
+    MUST(lpo_model_alloc_grads(m, &err)); /* fresh gradients are zero */
+    double *zero = gradients(m, false, &total), sum = 0;
+    for (size_t i = 0; i < total; i++) sum += fabs(zero[i]);
+    cr_assert_eq(sum, 0);
+    free(zero);
     for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
         MUST(lpo_model_set_trainable(m, "llm", &err));
         MUST(lpo_model_alloc_grads(m, &err));
