@@ -139,24 +139,6 @@ static lpo_status train(demo *d, lpo_train_result *result, const char *name, con
     return s;
 }
 
-static lpo_status evaluate(demo *d, lpo_eval_result *r, const char *name, lpo_error *err) {
-    char data[4096], out[4096];
-    lpo_eval_options o = lpo_eval_options_default();
-    snprintf(data, sizeof data, "%s/qa.heldout.jsonl", d->world);
-    snprintf(out, sizeof out, "%s/answers.%s.jsonl", d->out, name);
-    o.model = d->model;
-    o.data = data;
-    o.out = out;
-    o.place = d->place;
-    o.n_threads = d->n_threads;
-    lpo_status s = lpo_eval(r, &o, cli_progress, NULL, err);
-    if (!s)
-        printf("held-out accuracy %-12s %.3f  (chance %.3f, %lld questions)\n", name, r->accuracy, d->chance,
-               (long long)r->n);
-    fflush(stdout);
-    return s;
-}
-
 /* Chance: for each question type one over the number of its possible answers, weighted as the types occur;
  * from world.json. */
 static double chance_accuracy(const demo *d, const lpo_eval_result *r) {
@@ -173,6 +155,25 @@ static double chance_accuracy(const demo *d, const lpo_eval_result *r) {
     }
     json_decref(w);
     return n ? sum / (double)n : 0;
+}
+
+static lpo_status evaluate(demo *d, lpo_eval_result *r, const char *name, lpo_error *err) {
+    char data[4096], out[4096];
+    lpo_eval_options o = lpo_eval_options_default();
+    snprintf(data, sizeof data, "%s/qa.heldout.jsonl", d->world);
+    snprintf(out, sizeof out, "%s/answers.%s.jsonl", d->out, name);
+    o.model = d->model;
+    o.data = data;
+    o.out = out;
+    o.place = d->place;
+    o.n_threads = d->n_threads;
+    lpo_status s = lpo_eval(r, &o, cli_progress, NULL, err);
+    if (!s) d->chance = chance_accuracy(d, r);
+    if (!s)
+        printf("held-out accuracy %-12s %.3f  (chance %.3f, %lld questions)\n", name, r->accuracy, d->chance,
+               (long long)r->n);
+    fflush(stdout);
+    return s;
 }
 
 static lpo_status make_world(demo *d, lpo_error *err) {
@@ -218,7 +219,6 @@ static lpo_status supervise(demo *d, lpo_error *err) {
     if (s) return s;
     begin(d, "evaluate before SFT");
     s = evaluate(d, &d->before, "before SFT", err);
-    if (!s) d->chance = chance_accuracy(d, &d->before);
     end(d);
     if (s) return s;
     begin(d, "SFT on questions");

@@ -104,7 +104,7 @@ static const chart_spec CHARTS[] = {
     {"loss", {"loss", "eval_loss"}, {"train", "held out"}},
     {"reward margin", {"rewards/margins", "eval_rewards/margins"}, {"train", "held out"}},
     {"reward accuracy", {"rewards/accuracies", "eval_rewards/accuracies"}, {"train", "held out"}},
-    {"displacement: log-probability per token since step 0, held-out pairs",
+    {"displacement (nats per token)",
      {"displacement/chosen", "displacement/rejected"},
      {"chosen", "rejected"}},
     {"token accuracy", {"mean_token_accuracy"}, {"train"}},
