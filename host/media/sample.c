@@ -41,8 +41,8 @@ static void linspace_rounded(int64_t *indices, int n, int64_t total) {
 }
 
 /* torch.arange(0, total, total/n).int(): products in double, stored as float32, truncated. torch fills whole
- * blocks of 16 as two vectors of 8, each from a base already rounded to float32; an index that ought to be a
- * whole number can come out one lower for it, and a checkpoint was trained on that frame. */
+ * blocks of 16 as two vectors of 8, each from a base already rounded to float32, which moves an index by one
+ * here and there in videos of tens of thousands of frames. */
 static void arange_truncated(int64_t *indices, int n, int64_t total) {
     double step = (double)total / n;
     for (int i = 0; i < n; i++) {

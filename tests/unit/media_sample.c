@@ -55,7 +55,7 @@ Test(sample, worked_rows) {
  * frame are always in it. */
 Test(sample, linspace_is_exact_rounding) {
     static int64_t idx[4096];
-    for (int64_t total = 2; total <= 4000; total = total * 5 / 4 + 1)
+    for (int64_t total = 2; total <= 4000; total = total * 3 / 2 + 1)
         for (int n = 2; n <= total && n <= 768; n = n * 3 / 2 / 2 * 2 + 2) {
             lpo_sample_options o = lpo_sample_options_default();
             o.n_frames = n;
@@ -86,20 +86,31 @@ Test(sample, always_ascending_and_inside) {
         }
 }
 
-/* Truth: what torch's float32 vectors do to whole numbers is kept: arange(0, 90, 90/18) is 0,5,10,... but
- * arange(0, 700, 700/48) holds 174.99998 where 175 is exact (lane 4 of a vector whose base is 116.66667). */
+/* Truth: torch counts the second half down from the end. In float32 that decides index 546 of 588 in 12779
+ * frames, which is 11885.4991 exactly: 11885 from the end, 11886 from the start. */
+Test(sample, linspace_counts_down_from_the_end) {
+    static int64_t idx[588];
+    lpo_sample_options o = lpo_sample_options_default();
+    o.n_frames = 588;
+    cr_assert_eq(choose(idx, 12779, 25, o), 588);
+    cr_expect_eq(idx[546], 11885, "%d", (int)idx[546]);
+}
+
+/* Truth: arange's values are float32, filled in vectors of 8 whose base is float32 already. Whole numbers
+ * come out whole in ordinary videos; in very long ones the vectors decide: 353 * 63823/522 is 43159.998,
+ * which float32 alone rounds up to 43160 and the vector leaves at 43159.996. */
 Test(sample, arange_keeps_float32_vectors) {
-    int64_t idx[48];
+    static int64_t idx[522];
     lpo_sample_options o = lpo_sample_options_default();
     o.hf_sampler = 1, o.n_frames = 18;
     cr_assert_eq(choose(idx, 90, 25, o), 18);
     for (int i = 0; i < 18; i++) cr_expect_eq(idx[i], 5 * i);
     o.n_frames = 48;
-    cr_assert_eq(choose(idx, 700, 25, o), 48);
-    for (int i = 0; i < 48; i++) {
-        double step = 700.0 / 48, base = (double)(float)(step * (i - i % 8));
-        cr_expect_eq(idx[i], (int64_t)(float)(base + i % 8 * step), "i %d: %d", i, (int)idx[i]);
-    }
+    cr_assert_eq(choose(idx, 720, 25, o), 48);
+    for (int i = 0; i < 48; i++) cr_expect_eq(idx[i], 15 * i);
+    o.n_frames = 522;
+    cr_assert_eq(choose(idx, 63823, 25, o), 522);
+    cr_expect_eq(idx[353], 43159, "%d", (int)idx[353]);
 }
 
 /* Truth: what cannot be sampled is said so. */
