@@ -227,8 +227,10 @@ lpo_status lpo_video_read(lpo_video *v, const int64_t *indices, int n, lpo_frame
         while (!s && (s = next_frame(v, err)) == LPO_OK && v->next <= want) {
         }
         if (s == LPO_EEND)
-            return lpo_fail(err, LPO_EFORMAT,
-                            "%s: frame %lld is missing: the decoder gave %lld of the %lld frames; re-encode "
+            s = lpo_fail(err, LPO_EFORMAT,
+                         "%s: frame %lld is missing: the decoder gave %lld of the %lld frames; re-encode or "
+                         "drop the video",
+                         v->demux.path, (long long)want, (long long)v->next, (long long)v->info.n_frames); re-encode "
                             "or drop the video",
                             v->demux.path, (long long)want, (long long)v->next, (long long)v->info.n_frames);
         lpo_frame frame;
