@@ -230,9 +230,7 @@ lpo_status lpo_video_read(lpo_video *v, const int64_t *indices, int n, lpo_frame
             s = lpo_fail(err, LPO_EFORMAT,
                          "%s: frame %lld is missing: the decoder gave %lld of the %lld frames; re-encode or "
                          "drop the video",
-                         v->demux.path, (long long)want, (long long)v->next, (long long)v->info.n_frames); re-encode "
-                            "or drop the video",
-                            v->demux.path, (long long)want, (long long)v->next, (long long)v->info.n_frames);
+                         v->demux.path, (long long)want, (long long)v->next, (long long)v->info.n_frames);
         lpo_frame frame;
         if (!s) s = lpo_demux_check_size(&v->demux, v->frame->width, v->frame->height, err);
         if (!s) s = lpo_convert_frame(&frame, v->frame, &v->convert, v->demux.path, err);
