@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* eval.c -- answers to a held-out question file, compared with the truth. An answer counts as right when its
- * content words are the truth's (align/trust.h); swapping two objects' colours in a description is therefore
- * not seen, and docs/evidence.md says so. */
+ * content words are the truth's (align/trust.h): which colour belongs to which object is not seen. */
 #include "align/trust.h"
 #include "base/file.h"
 #include "leanpo/train.h"
