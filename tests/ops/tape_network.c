@@ -13,7 +13,7 @@
 enum { TEXT = 6, VIDEO = 4, ROWS = TEXT + VIDEO, H = 16, D = 8, FFN = 12, VOCAB = 20, LAYERS = 3, PATCH = 6 };
 
 typedef struct net_options {
-    bool segments, frozen_video, keep_all;
+    bool segments, keep_attention, frozen_video, keep_all;
     lpo_device *params_on; /* NULL = device 0 */
 } net_options;
 
@@ -35,17 +35,17 @@ static lpo_val table(world *w, int32_t dtype, bool sine) {
     return x;
 }
 
-static lpo_val layer(world *w, lpo_val x, lpo_val cos_t, lpo_val sin_t, lpo_val cu, bool segment) {
+static lpo_val layer(world *w, lpo_val x, lpo_val cos_t, lpo_val sin_t, lpo_val cu, const net_options *opt) {
     lpo_tape *t = w->tape;
     lpo_val w1 = gain(w, H), wqkv = weight(w, 4 * D, H), bqkv = gain(w, 4 * D), wo = weight(w, H, 2 * D);
     lpo_val w2 = gain(w, H), wgu = weight(w, 2 * FFN, H), wdown = weight(w, H, FFN);
-    if (segment) lpo_tape_segment_begin(t);
+    if (opt->segments) lpo_tape_segment_begin(t);
     lpo_val qkv = lpo_tape_linear(t, lpo_tape_norm(t, x, w1, LPO_NONE, true, 1e-6), wqkv, bqkv);
     lpo_val o = lpo_tape_attn(t, lpo_tape_rope(t, qkv, cos_t, sin_t, 3, D), cu, 2, 1, D, 0.35f, true);
     x = lpo_tape_add(t, x, lpo_tape_linear(t, o, wo, LPO_NONE));
     lpo_val gu = lpo_tape_linear(t, lpo_tape_norm(t, x, w2, LPO_NONE, true, 1e-6), wgu, LPO_NONE);
     x = lpo_tape_add(t, x, lpo_tape_linear(t, lpo_tape_act(t, gu, LPO_ACT_SILU_MUL), wdown, LPO_NONE));
-    if (segment) lpo_tape_segment_end(t, &x, 1);
+    if (opt->segments) lpo_tape_segment_end(t, (lpo_val[]){x, o}, opt->keep_attention ? 2 : 1);
     return x;
 }
 
@@ -66,7 +66,7 @@ static net record(world *w, const net_options *o) {
     lpo_val x = lpo_tape_rowmix(t, text, video, ints(w, ROWS, 1, splice), LPO_NONE);
     int32_t dtype = w->dtype == LPO_F64 ? LPO_F64 : LPO_F32;
     lpo_val c = table(w, dtype, false), s = table(w, dtype, true), cu = ints(w, 2, 0, cu_v);
-    for (int l = 0; l < LAYERS; l++) x = layer(w, x, c, s, cu, o->segments);
+    for (int l = 0; l < LAYERS; l++) x = layer(w, x, c, s, cu, o);
     x = lpo_tape_norm(t, x, gain(w, H), LPO_NONE, true, 1e-6);
     net n = {0};
     n.logp = lpo_tape_logprob(t, x, emb, ints(w, ROWS, 0, target), 0, NULL, NULL);
@@ -286,6 +286,27 @@ Test(tape_network, ref_and_cpu_share_memory) {
     world_close(&w);
     lpo_device_close(ref);
     lpo_device_close(cpu);
+}
+
+/* A segment recomputes what a gradient reads and nothing else: not the layer's last product and sum, and not
+ * the attention when its output is kept (its log-sum-exp is kept with it). */
+Test(tape_network, segments_recompute_no_more_than_is_read) {
+    for (int keep = 0; keep < 2; keep++) {
+        lpo_device *cpu = open_device("cpu");
+        world w;
+        world_open(&w, LPO_F32, 9, 1, &cpu);
+        tally t = {0};
+        lpo_tape_trace(w.tape, tally_step, &t);
+        int64_t n;
+        free(step_results(&w, &(net_options){.segments = true, .keep_attention = keep}, &n, NULL));
+        cr_expect_eq(t.steps[LPO_OP_LINEAR], (4 + 3) * LAYERS + 1);
+        cr_expect_eq(t.steps[LPO_OP_NORM], (2 + 2) * LAYERS + 1);
+        cr_expect_eq(t.steps[LPO_OP_ACT], (1 + 1) * LAYERS + 1);
+        cr_expect_eq(t.steps[LPO_OP_ATTN], (keep ? 1 : 2) * LAYERS);
+        cr_expect_eq(t.steps[LPO_OP_LOGPROB], 1);
+        world_close(&w);
+        lpo_device_close(cpu);
+    }
 }
 
 /* A frozen tower costs no backward step; an unfrozen one costs its own. */

@@ -156,6 +156,17 @@ Test(tape_recording, kept_term_survives_the_sum) {
     cr_expect_eq(lpo_tape_read(got, w.tape, b, &e), LPO_EINVAL);
 }
 
+/* A sum and a rotation work in place: x (kept, it is an input), then one tensor for all three. */
+Test(tape_recording, sums_and_rotations_in_place) {
+    enum { ROW = 64, BYTES = 4 * ROW * 4 };
+    lpo_error e = {0};
+    lpo_val x = zeros(LPO_F32, 4, ROW), c = zeros(LPO_F32, 4, ROW / 2), s = zeros(LPO_F32, 4, ROW / 2);
+    lpo_val y = lpo_tape_rope(w.tape, lpo_tape_add(w.tape, x, lpo_tape_add(w.tape, x, x)), c, s, 1, ROW);
+    lpo_tape_keep(w.tape, y);
+    must(lpo_tape_plan(w.tape, &e), &e);
+    cr_expect_eq(lpo_tape_arena_bytes(w.tape), BYTES + 2 * BYTES / 2 + BYTES);
+}
+
 /* The gradient of a view has the view's shape; constants have none. */
 Test(tape_recording, gradients_of_views_and_constants) {
     lpo_error e = {0};

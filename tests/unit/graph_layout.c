@@ -87,3 +87,16 @@ Test(graph_layout, neighbours_join) {
         free(t.holes[0]);
     }
 }
+
+/* A hole at the top that is too small grows: 1 KiB freed, then 2 KiB needed, is 2 KiB in all. */
+Test(graph_layout, top_hole_grows) {
+    lpo_tape t = {.n_nodes = 2};
+    lpo_storage s[] = {{.first = 0, .last = 0, .end = 0, .merged = -1, .next = -1, .size_bytes = 1024},
+                       {.first = 1, .last = 1, .end = 1, .merged = -1, .next = -1, .size_bytes = 2048}};
+    t.storages = s;
+    t.n_storages = 2;
+    cr_assert(lpo_layout(&t));
+    cr_expect_eq(t.top_bytes[0], 2048);
+    free(t.ends_at);
+    free(t.holes[0]);
+}
