@@ -4,11 +4,12 @@
  * the table, pinned, with state LOADING: others wait. */
 #include "data/frame_cache.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
 enum { BUCKETS = 4096 };
@@ -99,22 +100,16 @@ static entry *find(lpo_frame_cache *c, const char *video) {
     return e;
 }
 
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Decode e's video outside the lock (held on entry and on exit). On failure e is gone. */
 static lpo_status load(lpo_frame_cache *c, entry *e, const lpo_prep_options *prep, double *decode_s,
                        lpo_error *err) {
     lpo_prep_options one = *prep;
     one.n_threads = 1; /* callers are workers already */
     pthread_mutex_unlock(&c->lock);
-    double t0 = now_s();
+    double t0 = lpo_now_s();
     lpo_clip clip = {0};
     lpo_status s = lpo_prep_video(&clip, e->video, &one, NULL, err);
-    *decode_s = now_s() - t0;
+    *decode_s = lpo_now_s() - t0;
     pthread_mutex_lock(&c->lock);
     if (s) {
         unchain(c, e);

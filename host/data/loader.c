@@ -6,12 +6,12 @@
 #include "data/loader.h"
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/rng.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct lpo_batch_own {
     lpo_arena *arena;
@@ -52,12 +52,6 @@ struct lpo_loader {
 lpo_loader_options lpo_loader_options_default(void) {
     return (lpo_loader_options){
         .batch_size = 1, .n_workers = 1, .queue_depth = 3, .cache_bytes = (size_t)1 << 30};
-}
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Record of item k of the endless sequence of epochs. */
@@ -130,7 +124,7 @@ static lpo_status make_batch(worker *w, slot *s, int64_t step, lpo_error *err) {
         return lpo_fail(err, LPO_ENOMEM, "out of memory for a batch of %lld", (long long)count);
     b->step = step;
     b->epoch = (double)first / (double)n;
-    double t0 = now_s();
+    double t0 = lpo_now_s();
     for (int64_t i = 0; i < count; i++) {
         lpo_sample *sm = &b->samples[b->n_samples++];
         sm->record = lpo_dataset_at(l->data, record_of(w, first + i));
@@ -141,7 +135,7 @@ static lpo_status make_batch(worker *w, slot *s, int64_t step, lpo_error *err) {
         if (st)
             return lpo_fail_in(err, st, "%s:%lld", lpo_dataset_path(l->data), (long long)sm->record->line);
     }
-    b->prep_s = now_s() - t0 - b->decode_s;
+    b->prep_s = lpo_now_s() - t0 - b->decode_s;
     return LPO_OK;
 }
 
@@ -255,7 +249,7 @@ lpo_status lpo_loader_next(lpo_batch **out, lpo_loader *l, double *wait_s, lpo_e
     if (wait_s) *wait_s = 0;
     if (l->next_out >= l->end_step) return LPO_EEND;
     slot *s = &l->ring[l->next_out % l->opt.queue_depth];
-    double t0 = now_s();
+    double t0 = lpo_now_s();
     pthread_mutex_lock(&l->lock);
     if (s->own.taken) { /* the caller sits on a whole ring of batches */
         pthread_mutex_unlock(&l->lock);
@@ -266,7 +260,7 @@ lpo_status lpo_loader_next(lpo_batch **out, lpo_loader *l, double *wait_s, lpo_e
     s->own.taken = true;
     l->next_out++;
     pthread_mutex_unlock(&l->lock);
-    if (wait_s) *wait_s = now_s() - t0;
+    if (wait_s) *wait_s = lpo_now_s() - t0;
     if (s->own.status) {
         if (err) *err = s->own.err;
         return s->own.status;

@@ -2,13 +2,13 @@
 /* eval.c -- answers to a held-out question file, compared with the truth. An answer counts as right when its
  * content words are the truth's (align/trust.h): which colour belongs to which object is not seen. */
 #include "align/trust.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "leanpo/train.h"
 #include "train/session.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 lpo_eval_options lpo_eval_options_default(void) {
     return (lpo_eval_options){.max_tokens = 32, .batch_size = 128};
@@ -22,12 +22,6 @@ typedef struct evaluation {
     lpo_eval_result r;
     int64_t n_tokens;
 } evaluation;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void count(evaluation *e, const lpo_record *rec, const char *answer) {
     double right = lpo_trust_content_equal(answer, rec->chosen),
@@ -103,14 +97,14 @@ static lpo_status answer_some(evaluation *e, int64_t first, int n, lpo_error *er
 static lpo_status answer_all(evaluation *e, lpo_progress_fn *progress, void *user, lpo_error *err) {
     int64_t n = lpo_dataset_count(e->data);
     lpo_status s = LPO_OK;
-    double t0 = now_s();
+    double t0 = lpo_now_s();
     for (int64_t first = 0; first < n && !s; first += e->o->batch_size) {
         int k = (int)(n - first < e->o->batch_size ? n - first : e->o->batch_size);
         s = answer_some(e, first, k, err);
         if (!s && progress && progress(user, "answering", first + k, n))
             s = lpo_fail(err, LPO_ECANCELED, "interrupted");
     }
-    e->r.seconds = now_s() - t0;
+    e->r.seconds = lpo_now_s() - t0;
     return s;
 }
 

@@ -4,13 +4,13 @@
  * chosen, the worst rejected, and a pair is kept when they differ by more than min_gap. The random stream of
  * answer k to question i is i*2*n_samples+k, so a file does not depend on batch size. */
 #include "align/trust.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "leanpo/train.h"
 #include "train/session.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 lpo_sample_pairs_options lpo_sample_pairs_options_default(void) {
     return (lpo_sample_pairs_options){.n_samples = 2,
@@ -30,12 +30,6 @@ typedef struct pair_job {
     lpo_writer *out;
     lpo_sample_pairs_result r;
 } pair_job;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 typedef struct candidate {
     const char *text;
@@ -167,7 +161,7 @@ lpo_status lpo_sample_pairs(lpo_sample_pairs_result *out, const lpo_sample_pairs
     s = lpo_dataset_open(&j.data, o->data, &dopt, err);
     if (!s) s = lpo_dataset_validate(j.data, &j.session.recipe, j.session.n_threads, progress, user, err);
     if (!s) s = lpo_writer_open(&j.out, o->out, err);
-    double t0 = now_s();
+    double t0 = lpo_now_s();
     int64_t n = s ? 0 : lpo_dataset_count(j.data);
     for (int64_t first = 0; first < n && !s; first += o->batch_size) {
         int k = (int)(n - first < o->batch_size ? n - first : o->batch_size);
@@ -187,7 +181,7 @@ lpo_status lpo_sample_pairs(lpo_sample_pairs_result *out, const lpo_sample_pairs
             s = lpo_writer_commit(j.out, err);
     }
     if (!s) {
-        j.r.seconds = now_s() - t0;
+        j.r.seconds = lpo_now_s() - t0;
         j.r.n_bad = lpo_dataset_bad(j.data);
         j.r.trust_chosen /= (double)j.r.n_pairs;
         j.r.trust_rejected /= (double)j.r.n_pairs;

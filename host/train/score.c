@@ -2,6 +2,7 @@
 /* score.c -- log-likelihoods of a set's responses under a model, line by line. */
 #include "base/file.h"
 #include "leanpo/train.h"
+#include "train/engine.h"
 #include "train/session.h"
 
 #include <stdlib.h>
@@ -14,28 +15,28 @@ lpo_score_options lpo_score_options_default(void) {
 typedef struct scorer {
     const lpo_score_options *o;
     lpo_session session;
-    lpo_tape *tape;
+    lpo_engine engine;
     lpo_writer *out;
     lpo_score_result sum;
     int64_t n_pairs;
 } scorer;
 
 /* mean over [from, from+n) of logp, in double */
-static double mean(const float *logp, int64_t n) {
+static double mean(const double *logp, int64_t n) {
     double s = 0;
-    for (int64_t i = 0; i < n; i++) s += (double)logp[i];
+    for (int64_t i = 0; i < n; i++) s += logp[i];
     return n ? s / (double)n : 0;
 }
 
-static json_t *list(const float *logp, int64_t n) {
+static json_t *list(const double *logp, int64_t n) {
     json_t *a = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(a, json_real((double)logp[i]));
+    for (int64_t i = 0; i < n; i++) json_array_append_new(a, json_real(logp[i]));
     return a;
 }
 
 /* logps_NAME (sum), rewards_NAME (beta * mean), n_tokens_NAME and, when asked, token_logps_NAME: the last
  * token is eos. */
-static void put_side(json_t *line, const char *name, const float *logp, int64_t n,
+static void put_side(json_t *line, const char *name, const double *logp, int64_t n,
                      const lpo_score_options *o) {
     char key[64];
     double m = mean(logp, n);
@@ -50,7 +51,7 @@ static void put_side(json_t *line, const char *name, const float *logp, int64_t 
     json_object_set_new(line, key, list(logp, n));
 }
 
-static lpo_status write_line(scorer *sc, const lpo_sample *sm, const float *w, int64_t n_w, const float *l,
+static lpo_status write_line(scorer *sc, const lpo_sample *sm, const double *w, int64_t n_w, const double *l,
                              int64_t n_l, lpo_error *err) {
     json_t *line = json_copy((json_t *)(uintptr_t)sm->record->json);
     if (!line) return lpo_fail(err, LPO_ENOMEM, "out of memory");
@@ -64,65 +65,34 @@ static lpo_status write_line(scorer *sc, const lpo_sample *sm, const float *w, i
     return s;
 }
 
-/* Forward one batch and read the log-probabilities back: chosen and rejected of each sample, in order. */
-static lpo_status forward(float **logp, scorer *sc, const lpo_batch *b, lpo_error *err) {
-    lpo_clip_input *clips = calloc((size_t)b->n_clips + 1, sizeof *clips);
-    lpo_seq_input *seqs = calloc(2 * (size_t)b->n_samples, sizeof *seqs);
-    lpo_status s = LPO_OK;
-    *logp = NULL;
-    if (!clips || !seqs) {
-        s = lpo_fail(err, LPO_ENOMEM, "out of memory for a batch");
-        goto out;
-    }
-    int32_t n = 0;
-    for (int32_t i = 0; i < b->n_clips; i++)
-        clips[i] = (lpo_clip_input){b->clips[i].patches, b->clips[i].grid_t, b->clips[i].grid_h,
-                                    b->clips[i].grid_w, b->clips[i].second_per_grid};
-    for (int32_t i = 0; i < b->n_samples; i++) {
-        const lpo_sample *sm = &b->samples[i];
-        seqs[n++] = (lpo_seq_input){sm->chosen.ids, (int32_t)sm->chosen.n, sm->n_prompt, sm->clip};
-        if (sm->rejected.n)
-            seqs[n++] = (lpo_seq_input){sm->rejected.ids, (int32_t)sm->rejected.n, sm->n_prompt, sm->clip};
-    }
-    lpo_model_batch mb = {clips, seqs, b->n_clips, n};
-    lpo_forward_options fo = {0};
-    lpo_forward_out fwd;
-    lpo_tape_reset(sc->tape);
-    s = lpo_model_record(&fwd, sc->tape, sc->session.model, &mb, &fo, err);
-    if (s) goto out;
-    lpo_tape_keep(sc->tape, fwd.logp);
-    s = lpo_tape_plan(sc->tape, err);
-    if (!s) s = lpo_tape_run(sc->tape, 0, -1, err);
-    if (s) goto out;
-    *logp = malloc((size_t)fwd.n_tokens * sizeof **logp);
-    s = *logp ? lpo_tape_read(*logp, sc->tape, fwd.logp, err) : lpo_fail(err, LPO_ENOMEM, "out of memory");
-out:
-    free(seqs);
-    free(clips);
-    return s;
-}
-
-static lpo_status score_batch(scorer *sc, const lpo_batch *b, lpo_error *err) {
-    float *logp;
-    lpo_status s = forward(&logp, sc, b, err);
-    const float *at = logp;
-    for (int32_t i = 0; i < b->n_samples && !s; i++) {
-        const lpo_sample *sm = &b->samples[i];
-        int64_t n_w = (int64_t)sm->chosen.n - sm->n_prompt;
-        int64_t n_l = sm->rejected.n ? (int64_t)sm->rejected.n - sm->n_prompt : 0;
-        const float *w = at, *l = at + n_w;
-        at = l + n_l;
-        double r_w = mean(w, n_w), r_l = mean(l, n_l);
+/* Samples first..last of the batch: all pairs, or all questions. */
+static lpo_status score_run(scorer *sc, const lpo_batch *b, int32_t first, int32_t last, lpo_error *err) {
+    const bool pairs = b->samples[first].rejected.n > 0;
+    lpo_rows r;
+    lpo_status s = lpo_engine_forward(&r, &sc->engine, b, first, last - first, pairs, false, err);
+    for (int32_t i = 0; i < r.n && !s; i++) {
+        const double *w = r.t_w + r.start_w[i], *l = r.t_l + r.start_l[i];
+        const int64_t n_w = r.start_w[i + 1] - r.start_w[i], n_l = r.start_l[i + 1] - r.start_l[i];
+        const double r_w = mean(w, n_w), r_l = mean(l, n_l);
         sc->sum.n++;
         sc->sum.mean_logp_chosen += r_w;
-        if (n_l) {
+        if (pairs) {
             sc->n_pairs++;
             sc->sum.mean_logp_rejected += r_l;
             sc->sum.accuracy += r_w > r_l;
         }
-        s = write_line(sc, sm, w, n_w, l, n_l, err);
+        s = write_line(sc, &r.samples[i], w, n_w, l, n_l, err);
     }
-    free(logp);
+    return s;
+}
+
+static lpo_status score_batch(scorer *sc, const lpo_batch *b, lpo_error *err) {
+    lpo_status s = LPO_OK;
+    for (int32_t first = 0, last; first < b->n_samples && !s; first = last) {
+        for (last = first + 1; last < b->n_samples; last++)
+            if ((b->samples[last].rejected.n > 0) != (b->samples[first].rejected.n > 0)) break;
+        s = score_run(sc, b, first, last, err);
+    }
     return s;
 }
 
@@ -159,7 +129,7 @@ lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, lpo_prog
     if (s) return s;
     s = lpo_dataset_open(&d, o->data, &dopt, err);
     if (!s) s = lpo_dataset_validate(d, &sc.session.recipe, sc.session.n_threads, progress, user, err);
-    if (!s) s = lpo_tape_create(&sc.tape, lpo_model_placement(sc.session.model), err);
+    if (!s) s = lpo_engine_open(&sc.engine, sc.session.model, false, err);
     if (!s) s = lpo_writer_open(&sc.out, o->out, err);
     if (!s) {
         s = score_all(&sc, d, progress, user, err);
@@ -177,7 +147,7 @@ lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, lpo_prog
             out->accuracy /= (double)sc.n_pairs;
         }
     }
-    lpo_tape_destroy(sc.tape);
+    lpo_engine_close(&sc.engine);
     lpo_dataset_close(d);
     lpo_session_close(&sc.session);
     return s;

@@ -5,11 +5,12 @@
  * the same bytes. */
 #include "train/run.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* What one optimizer step found out. */
 typedef struct step_sums {
@@ -17,12 +18,6 @@ typedef struct step_sums {
     double logps_w, logps_l, entropy, grad_norm, lr;
     int64_t tokens, hits, input_tokens;
 } step_sums;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static double sum_of(const double *x, int64_t n) {
     double s = 0;
@@ -201,12 +196,12 @@ static bool due(int64_t step, int64_t every, int64_t total) {
 static lpo_status one_step(lpo_run *r, lpo_train_result *sum, int64_t *records, lpo_error *err) {
     lpo_batch *b;
     step_sums f;
-    double wait_s, t0 = now_s();
+    double wait_s, t0 = lpo_now_s();
     lpo_status s = lpo_loader_next(&b, r->loader, &wait_s, err);
     if (s) return s;
     s = train_step(&f, r, b, err);
     lpo_loader_release(r->loader, b);
-    const double step_s = now_s() - t0;
+    const double step_s = lpo_now_s() - t0;
     sum->wait_share += wait_s;
     *records += f.loss.rows;
     return s ? s : report_step(r, &f, step_s, wait_s, err);
@@ -217,7 +212,7 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
                   save_steps = lpo_train_int(r->o, LPO_TRAIN_save_steps);
     int64_t records = 0;
     lpo_status s = LPO_OK;
-    const double t0 = now_s();
+    const double t0 = lpo_now_s();
     bool stop = false;
     if (!r->resumed) s = evaluate(r, err);
     while (!s && !stop && r->state.step < r->total_steps) {
@@ -230,7 +225,7 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
         if (!s && (stop || due(step, save_steps, r->total_steps)))
             s = lpo_run_save(r, stop || step == r->total_steps, err);
     }
-    sum->seconds = now_s() - t0;
+    sum->seconds = lpo_now_s() - t0;
     if (sum->seconds > 0) {
         sum->wait_share /= sum->seconds;
         sum->pairs_per_s = (double)records / sum->seconds;
