@@ -377,11 +377,10 @@ void lpo_tape_segment_end(lpo_tape *t, const lpo_val *keep, int n_keep) {
     t->segment = 0;
     for (int i = 0; i < n_keep; i++) {
         if (keep[i] < 0 || keep[i] >= t->n_values) continue;
-        lpo_value *v = &t->values[t->values[keep[i]].root];
-        v->seg_keep = true;
-        if (v->node < 0) continue;
+        int32_t node = t->values[t->values[keep[i]].root].node;
+        if (node < 0) continue; /* no step made it: nothing drops it */
         /* An op's by-products are small beside what it would cost to run it again for them. */
-        const lpo_node *n = &t->nodes[v->node];
+        const lpo_node *n = &t->nodes[node];
         for (int k = 0; k < lpo_op_forms[n->op].n_args; k++)
             if (lpo_op_forms[n->op].out >> k & 1u && n->arg[k] >= 0) t->values[n->arg[k]].seg_keep = true;
     }
