@@ -14,7 +14,7 @@ static int best_level(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512dq"))
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
             return LPO_PREP_AVX512;
         return LPO_PREP_AVX2;
     }

@@ -11,7 +11,9 @@ static size_t aligned(size_t bytes) {
     return (bytes + 63) & ~(size_t)63;
 }
 
-static size_t rgb_bytes(const lpo_prep_frame_args *a) { return aligned((size_t)a->crop_w * (size_t)a->crop_h * 3); }
+static size_t rgb_bytes(const lpo_prep_frame_args *a) {
+    return aligned((size_t)a->crop_w * (size_t)a->crop_h * 3);
+}
 static size_t passed_bytes(const lpo_prep_frame_args *a) {
     size_t each = a->mode == LPO_PREP_TORCHVISION ? sizeof(float) : 1;
     return aligned((size_t)a->out_w * (size_t)a->crop_h * 3 * each);
