@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c -- blocks and threads of the matrix product.
  * For each block of about 504 rows of A: pack them once, shared, as slivers [k][mr]; then every thread takes
- * blocks of columns, packs its piece of B as panels [k][nr] (DEPTH x 128 floats stay in L2) and runs the
- * register tile over them. Zero-padded edges go through the same tile, so the cut never changes an element's
- * arithmetic. */
+ * blocks of columns, packs its piece of B as panels [k][nr] (DEPTH x 256 floats stay in the second cache) and
+ * runs the register tile over them. Edges go through the same tile, whose unused lanes are not stored, so the cut
+ * never changes an element's arithmetic. */
 #include "kernels/cpu/gemm.h"
 
 #include <omp.h>
 
-enum { DEPTH = 384, WORTH_THREADS = 1 << 18 /* multiply-adds */ };
+enum {
+    DEPTH = 224 /* a panel of B and a sliver of A share the first cache */,
+    WORTH_THREADS = 1 << 18 /* multiply-adds */
+};
 
 static int64_t up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
@@ -17,9 +20,11 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-int64_t lpo_gemm_block(int64_t n) { /* narrow outputs are cut finer, to give every thread something */
-    int64_t b = up((n + 15) / 16, 32);
-    return b < 32 ? 32 : least(b, LPO_GEMM_COLUMNS);
+/* Wide blocks read packed A less often, narrow ones give every thread something. No bit depends on it. */
+static int64_t width_of(const lpo_gemm *g, int n_threads) {
+    if (g->width) return g->width;
+    const int64_t width = up((g->n + 4 * n_threads - 1) / (4 * n_threads), 32);
+    return least(width, LPO_GEMM_COLUMNS);
 }
 
 /* Near-equal blocks of about 504 rows: a short last block would pack all of B again for a few rows. */
@@ -36,8 +41,8 @@ typedef struct buffers {
 static buffers buffers_of(lpo_bump *bump, int64_t m, int64_t n, int64_t k, int n_threads) {
     const lpo_simd *s = lpo_simd_get();
     buffers buf = {0};
-    const int64_t rows = up(least(m, LPO_GEMM_ROWS), s->mr), block = lpo_gemm_block(n);
-    buf.b_floats = (size_t)(least(up(k, 16), DEPTH) * LPO_GEMM_COLUMNS);
+    const int64_t rows = up(least(m, LPO_GEMM_ROWS), s->mr), block = least(up(n, 32), LPO_GEMM_COLUMNS);
+    buf.b_floats = (size_t)(least(up(k, 16), DEPTH) * block);
     buf.c_floats = (size_t)(rows * block);
     buf.a = lpo_take(bump, (size_t)(rows / s->mr * s->a_width * k) * sizeof(float));
     buf.b = lpo_take(bump, buf.b_floats * sizeof(float) * (size_t)n_threads);
@@ -55,27 +60,36 @@ static const void *at(const lpo_mat *x, int64_t i, int64_t j) {
     return (const char *)x->data + (i * x->row + j * x->col) * (x->bf16 ? 2 : 4);
 }
 
+/* k is cut into near-equal depths. Packed A is [depth][sliver][k][lane]: what one block of C reads lies in a
+ * row. */
+static int64_t depth_of(int64_t k) {
+    const int64_t n = (k + DEPTH - 1) / DEPTH;
+    return up((k + n - 1) / n, 16);
+}
+
 static void pack_sliver(const lpo_simd *s, const lpo_gemm *g, float *a, int64_t i0, int64_t m,
                         int64_t sliver) {
-    const int64_t i = sliver * s->mr;
-    s->pack(a + sliver * s->a_width * g->k, s->a_width, at(&g->a, i0 + i, 0), g->a.bf16, g->a.row, g->a.col,
-            (int)least(s->mr, m - i), g->k);
+    const int64_t i = sliver * s->mr, n_slivers = (m + s->mr - 1) / s->mr, deep = depth_of(g->k);
+    for (int64_t p = 0; p < g->k; p += deep) {
+        const int64_t k = least(deep, g->k - p);
+        s->pack(a + (p * n_slivers + sliver * k) * s->a_width, s->a_width, at(&g->a, i0 + i, p), g->a.bf16,
+                g->a.row, g->a.col, (int)least(s->mr, m - i), k);
+    }
 }
 
 /* Rows i0..i0+m (packed in a), columns j0..j0+n. */
 static void block(const lpo_simd *s, const lpo_gemm *g, const float *a, int64_t i0, int64_t m, int64_t j0,
                   int64_t n, float *b, float *c_buf) {
     float *c = g->c ? g->c + i0 * g->ldc + j0 : c_buf;
-    const int64_t ldc = g->c ? g->ldc : n, n_deep = (g->k + DEPTH - 1) / DEPTH,
-                  deep = up((g->k + n_deep - 1) / n_deep, 16);
+    const int64_t ldc = g->c ? g->ldc : n, n_slivers = (m + s->mr - 1) / s->mr, deep = depth_of(g->k);
     for (int64_t p = 0; p < g->k; p += deep) {
         const int64_t k = least(deep, g->k - p);
         for (int64_t j = 0; j < n; j += s->nr)
             s->pack(b + j * k, s->nr, at(&g->b, p, j0 + j), g->b.bf16, g->b.col, g->b.row,
                     (int)least(s->nr, n - j), k);
-        for (int64_t i = 0; i < m; i += s->mr)
-            for (int64_t j = 0; j < n; j += s->nr)
-                s->tile(k, a + (i / s->mr * g->k + p) * s->a_width, b + j * k, c + i * ldc + j, ldc,
+        for (int64_t j = 0; j < n; j += s->nr)
+            for (int64_t i = 0; i < m; i += s->mr)
+                s->tile(k, a + (p * n_slivers + i / s->mr * k) * s->a_width, b + j * k, c + i * ldc + j, ldc,
                         (int)least(s->mr, m - i), (int)least(s->nr, n - j), p > 0 || (g->add && g->c));
     }
     if (g->finish) g->finish(g->ctx, c, ldc, i0, m, j0, n);
@@ -115,7 +129,7 @@ void lpo_gemm_run(const lpo_gemm *g, void *scratch) {
     const buffers buf = buffers_of(&bump, g->m, g->n, g->k, serial ? 1 : lpo_cpu_threads());
     if (g->m <= 0 || g->n <= 0) return;
     if (serial)
-        run_serial(s, g, &buf, lpo_gemm_block(g->n));
+        run_serial(s, g, &buf, width_of(g, 1));
     else
-        run_parallel(s, g, &buf, lpo_gemm_block(g->n));
+        run_parallel(s, g, &buf, width_of(g, lpo_cpu_threads()));
 }

@@ -25,6 +25,8 @@ typedef struct lpo_gemm {
     int64_t ldc;
     bool add; /* C += */
     bool serial;
+    int64_t width; /* columns of a block, a multiple of 32, for a finish whose result depends on it; 0: as
+                      suits */
     lpo_gemm_finish *finish;
     void *ctx;
 } lpo_gemm;
@@ -32,8 +34,7 @@ typedef struct lpo_gemm {
 static inline lpo_mat lpo_mat_of(const lpo_karg *a, int64_t row, int64_t col) {
     return (lpo_mat){a->data, a->dtype == LPO_BF16, row, col};
 }
-int64_t lpo_gemm_block(int64_t n); /* columns of one block: a finish sees j in multiples of it */
-enum { LPO_GEMM_ROWS = 756, LPO_GEMM_COLUMNS = 128 }; /* of one block at most; rows a multiple of every mr */
+enum { LPO_GEMM_ROWS = 756, LPO_GEMM_COLUMNS = 256 }; /* of one block at most; rows a multiple of every mr */
 size_t lpo_gemm_scratch(int64_t m, int64_t n, int64_t k, bool serial); /* grows with each of m, n, k */
 void lpo_gemm_run(const lpo_gemm *g, void *scratch);
 #endif

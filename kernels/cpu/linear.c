@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* linear.c -- the three products of a linear layer. Up to FEW rows (generation) are dot products with each
- * weight row, which reads w once at memory speed; more go through the packed product. */
+ * weight row, which reads w once at memory speed (backward: scaled rows added); more go through the packed
+ * product. */
 #include "kernels/cpu/gemm.h"
 
-enum { FEW = 4, COLUMNS = 64 /* of db, one task */ };
+enum { FEW = 4, COLUMNS = 64 /* of db, one task */, SLICE = 1024 /* of dx */ };
 
 static const int64_t WORTH_THREADS = 1 << 17;
 
@@ -70,6 +71,44 @@ int lpo_cpu_linear(const lpo_kcall *c) {
     return 0;
 }
 
+/* y += a x for one row of w or x as stored. */
+static void add_scaled(const lpo_simd *s, float *y, float a, const lpo_karg *x, int64_t at, int64_t n) {
+    if (x->dtype == LPO_F32)
+        s->axpy(y, a, (const float *)x->data + at, n);
+    else
+        s->axpy_bf16(y, a, (const uint16_t *)x->data + at, n);
+}
+
+static float one_of(const lpo_simd *s, const lpo_karg *a, int64_t at) {
+    float one;
+    return *lpo_row(s, a, at, 1, &one);
+}
+
+static void few_rows_dx(const lpo_karg *dx, const lpo_karg *dy, const lpo_karg *w, int64_t T, int64_t N,
+                        int64_t K) {
+    const lpo_simd *s = lpo_simd_get();
+#pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(N *K, WORTH_THREADS))
+    for (int64_t k = 0; k < K; k += SLICE) {
+        const int64_t width = K - k < SLICE ? K - k : SLICE;
+        float sum[FEW][SLICE] = {{0}};
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t t = 0; t < T; t++)
+                add_scaled(s, sum[t], one_of(s, dy, t * N + n), w, n * K + k, width);
+        for (int64_t t = 0; t < T; t++) {
+            if (dx->dtype == LPO_F32)
+                memcpy((float *)dx->data + t * K + k, sum[t], (size_t)width * sizeof(float));
+            lpo_row_done(s, dx, t * K + k, width, sum[t]);
+        }
+    }
+}
+
+static void few_rows_dw(float *dw, const lpo_karg *dy, const lpo_karg *x, int64_t T, int64_t N, int64_t K) {
+    const lpo_simd *s = lpo_simd_get();
+#pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(N *K, WORTH_THREADS))
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t t = 0; t < T; t++) add_scaled(s, dw + n * K, one_of(s, dy, t * N + n), x, t * K, K);
+}
+
 size_t lpo_cpu_linear_dx_scratch(const lpo_kcall *c) {
     return lpo_gemm_scratch(c->arg[1].shape[0], c->arg[2].shape[1], c->arg[1].shape[1], false);
 }
@@ -79,7 +118,10 @@ int lpo_cpu_linear_dx(const lpo_kcall *c) {
     if (!lpo_is_float(dx) || !lpo_is_float(dy) || !lpo_is_float(w)) return -1;
     const int64_t T = dy->shape[0], N = dy->shape[1], K = w->shape[1];
     if (!lpo_is_matrix(dy, T, N) || !lpo_is_matrix(w, N, K) || !lpo_is_matrix(dx, T, K)) return -1;
-    product(dx, NULL, lpo_mat_of(dy, N, 1), lpo_mat_of(w, K, 1), T, K, N, c->scratch);
+    if (T <= FEW)
+        few_rows_dx(dx, dy, w, T, N, K);
+    else
+        product(dx, NULL, lpo_mat_of(dy, N, 1), lpo_mat_of(w, K, 1), T, K, N, c->scratch);
     return 0;
 }
 
@@ -107,7 +149,8 @@ int lpo_cpu_linear_dw(const lpo_kcall *c) {
     if (!lpo_is_matrix(dy, T, N) || !lpo_is_matrix(x, T, K) || !lpo_is_matrix(dw, N, K) ||
         !lpo_is_vector(db, N))
         return -1;
-    if (dw->data && T > 0) {
+    if (dw->data && T <= FEW) few_rows_dw(dw->data, dy, x, T, N, K);
+    if (dw->data && T > FEW) {
         lpo_gemm g = {.m = N,
                       .n = K,
                       .k = T,

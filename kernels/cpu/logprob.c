@@ -8,7 +8,7 @@
 
 #include "kernels/cpu/gemm.h"
 
-enum { ROWS = 1008, CHUNK = 8192 };
+enum { ROWS = 1008, CHUNK = 8192, WIDTH = 128 /* ids of one piece */ };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -21,7 +21,6 @@ typedef struct forward {
     const int32_t *target; /* of the first row in work */
     lpo_stats *piece;      /* [block][ROWS] */
     float *z_target;       /* [ROWS] */
-    int64_t width;
 } forward;
 
 static void collect(void *ctx, float *c, int64_t ld, int64_t i, int64_t m, int64_t j, int64_t n) {
@@ -29,7 +28,7 @@ static void collect(void *ctx, float *c, int64_t ld, int64_t i, int64_t m, int64
     const lpo_simd *s = lpo_simd_get();
     for (int64_t r = 0; r < m; r++) {
         const float *z = c + r * ld;
-        f->piece[j / f->width * ROWS + i + r] = s->stats(z, n);
+        f->piece[j / WIDTH * ROWS + i + r] = s->stats(z, n);
         const int64_t goal = f->target[i + r];
         if (goal >= j && goal < j + n) f->z_target[i + r] = z[goal - j];
     }
@@ -44,7 +43,7 @@ typedef struct forward_scratch {
 
 static forward_scratch forward_layout(const lpo_kcall *c) {
     const int64_t T = c->arg[4].shape[0], H = c->arg[4].shape[1], n = valid(c, c->arg[5].shape[0]);
-    const int64_t n_blocks = (n + lpo_gemm_block(n) - 1) / lpo_gemm_block(n);
+    const int64_t n_blocks = (n + WIDTH - 1) / WIDTH;
     lpo_bump b = {c->scratch, 0};
     forward_scratch f;
     f.piece = lpo_take(&b, (size_t)(n_blocks * ROWS) * sizeof *f.piece);
@@ -59,14 +58,14 @@ size_t lpo_cpu_logprob_scratch(const lpo_kcall *c) {
 
 /* Row r of the rows in work, as row t of the result. */
 static void join(const lpo_kcall *c, const forward *f, int64_t r, int64_t t, int64_t n) {
-    const int64_t n_blocks = (n + f->width - 1) / f->width;
+    const int64_t n_blocks = (n + WIDTH - 1) / WIDTH;
     double max = -INFINITY, sum = 0, dot = 0;
     int64_t best = 0;
     for (int64_t b = 0; b < n_blocks; b++) {
         const lpo_stats *p = &f->piece[b * ROWS + r];
         if ((double)p->max > max) {
             max = (double)p->max;
-            best = b * f->width + p->best;
+            best = b * WIDTH + p->best;
         }
     }
     for (int64_t b = 0; b < n_blocks; b++) {
@@ -100,11 +99,17 @@ int lpo_cpu_logprob(const lpo_kcall *c) {
     const forward_scratch mem = forward_layout(c);
     for (int64_t t0 = 0; t0 < T; t0 += ROWS) {
         const int64_t rows = least(ROWS, T - t0);
-        forward f = {(const int32_t *)target->data + t0, mem.piece, mem.z_target, lpo_gemm_block(n)};
+        forward f = {(const int32_t *)target->data + t0, mem.piece, mem.z_target};
         lpo_mat a = lpo_mat_of(h, H, 1);
         a.data = (const char *)h->data + (size_t)(t0 * H) * lpo_dtype_bytes(h->dtype);
-        const lpo_gemm g = {
-            .m = rows, .n = n, .k = H, .a = a, .b = lpo_mat_of(w, 1, H), .finish = collect, .ctx = &f};
+        const lpo_gemm g = {.m = rows,
+                            .n = n,
+                            .k = H,
+                            .a = a,
+                            .b = lpo_mat_of(w, 1, H),
+                            .width = WIDTH,
+                            .finish = collect,
+                            .ctx = &f};
         lpo_gemm_run(&g, mem.gemm);
         for (int64_t r = 0; r < rows; r++) join(c, &f, r, t0 + r, n);
     }

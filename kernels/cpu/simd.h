@@ -24,8 +24,8 @@ typedef struct lpo_simd {
                             are used */
     /* C[m,n] = or += A-sliver * B-panel over k; m <= mr, n <= nr. */
     void (*tile)(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int m, int n, bool add);
-    /* dst[k][width]: element (lane, p) from src[lane*lane_stride + p*k_stride] of f32 or bf16; lanes.. are
-     * zero. */
+    /* dst[k][width]: element (lane, p) from src[lane*lane_stride + p*k_stride] of f32 or bf16; what lanes..
+     * hold is not defined: they only reach parts of a tile that are not stored. */
     void (*pack)(float *dst, int width, const void *src, bool bf16, int64_t lane_stride, int64_t k_stride,
                  int lanes, int64_t k);
     void (*widen)(float *dst, const uint16_t *src, int64_t n);

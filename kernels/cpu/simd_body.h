@@ -18,6 +18,10 @@ static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ld
     vec acc[MR][2];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) acc[i][0] = acc[i][1] = SET1(0.0f);
+    for (int i = 0; i < m; i++) { /* C is read or written only at the end: call it in now */
+        __builtin_prefetch(c + i * ldc, 1);
+        __builtin_prefetch(c + i * ldc + n - 1, 1);
+    }
     for (int64_t p = 0; p < k; p++, a += A_WIDTH, b += NR) {
         const vec b0 = LOAD(b), b1 = LOAD(b + LANES);
 #pragma GCC unroll 16
@@ -62,15 +66,20 @@ static inline vec vector(const void *src, bool bf16, int64_t i) {
 
 static void pack(float *dst, int width, const void *src, bool bf16, int64_t lane_stride, int64_t k_stride,
                  int lanes, int64_t k) {
-    if (lane_stride == 1 && lanes == width) {
-        for (int64_t p = 0; p < k; p++)
-            for (int i = 0; i < width; i += LANES)
-                STORE(dst + p * width + i, vector(src, bf16, p * k_stride + i));
-        return;
-    }
     int64_t done = 0;
-    if (k_stride == 1) {
-        for (done = 0; done + LANES <= k; done += LANES)
+    if (lane_stride == 1) {
+        /* Lanes past the last are never used, so they may hold what follows in the matrix, up to its end.
+         * Rows are far apart and no hardware looks ahead for us; past the end a prefetch is harmless. */
+        const char *ahead = (const char *)src + 16 * k_stride * (bf16 ? 2 : 4);
+        for (; done < k && done * k_stride + width <= (k - 1) * k_stride + lanes; done++) {
+            __builtin_prefetch(ahead + done * k_stride * (bf16 ? 2 : 4));
+            if (!bf16) __builtin_prefetch(ahead + done * k_stride * 4 + 64);
+            for (int i = 0; i < width; i += LANES)
+                STORE(dst + done * width + i, vector(src, bf16, done * k_stride + i));
+        }
+    }
+    if (k_stride == 1 && lane_stride != 1) {
+        for (; done + LANES <= k; done += LANES)
             for (int l = 0; l < width; l += LANES) {
                 vec r[LANES];
                 for (int i = 0; i < LANES; i++)
