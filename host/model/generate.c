@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_SEQS = 256, PREFILL_ROWS = 16384 };
+enum { CHUNK_SEQS = 256, PREFILL_ROWS = 8192 };
 static const size_t CACHE_BYTES = (size_t)4 << 30;
 
 typedef struct live {
