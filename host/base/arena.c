@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arena.c -- see arena.h. Blocks form a list in the order they were made; reset rewinds to the first, and a block too
- * small for a request is skipped until the next reset, so a steady step settles on no malloc at all. */
+/* arena.c -- see arena.h. Blocks form a list in the order they were made; reset rewinds to the first, and a
+ * block too small for a request is skipped until the next reset, so a steady step settles on no malloc at
+ * all. */
 #include "base/arena.h"
 
 #include <stdarg.h>

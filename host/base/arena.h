@@ -11,7 +11,8 @@ typedef struct lpo_arena lpo_arena;
 lpo_arena *lpo_arena_create(size_t block_bytes);
 void lpo_arena_destroy(lpo_arena *a); /* NULL accepted */
 
-/* Zeroed memory, 64-byte aligned, valid until reset or destroy; NULL when out of memory or n*size overflows. */
+/* Zeroed memory, 64-byte aligned, valid until reset or destroy; NULL when out of memory or n*size overflows.
+ */
 void *lpo_arena_alloc(lpo_arena *a, size_t n, size_t size);
 char *lpo_arena_strdup(lpo_arena *a, const char *s);
 char *lpo_arena_printf(lpo_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -26,8 +26,8 @@ enum { BUF = 1 << 16 };
 static lpo_status io_error(lpo_error *err, const char *path, const char *doing) {
     int e = errno;
     const char *hint = e == ENOSPC ? " (free some space, or choose another --out)" : "";
-    return lpo_fail(err, e == ENOENT ? LPO_ENOTFOUND : LPO_EIO, "%s: cannot %s: %s%s", path, doing, strerror(e),
-                    hint);
+    return lpo_fail(err, e == ENOENT ? LPO_ENOTFOUND : LPO_EIO, "%s: cannot %s: %s%s", path, doing,
+                    strerror(e), hint);
 }
 
 static void writer_free(lpo_writer *w) {
@@ -100,7 +100,9 @@ lpo_status lpo_writer_printf(lpo_writer *w, lpo_error *err, const char *fmt, ...
     return st;
 }
 
-uint64_t lpo_writer_hash(const lpo_writer *w) { return XXH64_digest(w->hash); }
+uint64_t lpo_writer_hash(const lpo_writer *w) {
+    return XXH64_digest(w->hash);
+}
 
 lpo_status lpo_writer_commit(lpo_writer *w, lpo_error *err) {
     lpo_status s = write_all(w, w->buf, w->used_bytes, err);
@@ -150,7 +152,8 @@ static lpo_status open_regular(int *fd, size_t *size_bytes, const char *path, lp
     return LPO_OK;
 }
 
-lpo_status lpo_file_read(char **data, size_t *size_bytes, const char *path, size_t max_bytes, lpo_error *err) {
+lpo_status lpo_file_read(char **data, size_t *size_bytes, const char *path, size_t max_bytes,
+                         lpo_error *err) {
     int fd;
     *data = NULL;
     *size_bytes = 0;
@@ -160,8 +163,8 @@ lpo_status lpo_file_read(char **data, size_t *size_bytes, const char *path, size
     char *p = NULL;
     size_t got = 0;
     if (size > max_bytes) {
-        s = lpo_fail(err, LPO_ELIMIT, "%s: %zu bytes, over the limit of %zu for this kind of file", path, size,
-                     max_bytes);
+        s = lpo_fail(err, LPO_ELIMIT, "%s: %zu bytes, over the limit of %zu for this kind of file", path,
+                     size, max_bytes);
         goto out;
     }
     p = malloc(size + 1);
@@ -249,7 +252,9 @@ lpo_status lpo_dir_remove(const char *path, lpo_error *err) {
     return LPO_OK;
 }
 
-int lpo_path_exists(const char *path) { return access(path, F_OK) == 0; }
+int lpo_path_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
 
 char *lpo_path_join(const char *dir, const char *name) {
     if (name[0] == '/') return strdup(name);

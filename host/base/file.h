@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* file.h -- files that are never half written, and files that are read with a cap.
- * A write goes to NAME.tmp, is fsynced, renamed over NAME, and the folder is fsynced: after a power cut NAME is the old
- * file or the new one. */
+ * A write goes to NAME.tmp, is fsynced, renamed over NAME, and the folder is fsynced: after a power cut NAME
+ * is the old file or the new one. */
 #ifndef LPO_BASE_FILE_H
 #define LPO_BASE_FILE_H
 #include "leanpo/status.h"
@@ -25,7 +25,8 @@ void lpo_writer_abort(lpo_writer *w);
 /* The three calls above for a buffer in memory. */
 lpo_status lpo_file_write(const char *path, const void *data, size_t size_bytes, lpo_error *err);
 
-/* Whole file into a malloc'd, NUL-terminated buffer (size excludes the NUL). Fails over max_bytes. Caller frees. */
+/* Whole file into a malloc'd, NUL-terminated buffer (size excludes the NUL). Fails over max_bytes. Caller
+ * frees. */
 lpo_status lpo_file_read(char **data, size_t *size_bytes, const char *path, size_t max_bytes, lpo_error *err);
 
 typedef struct lpo_mapping {

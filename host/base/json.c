@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-lpo_status lpo_json_parse(json_t **out, const char *text, size_t size_bytes, const char *where, lpo_error *err) {
+lpo_status lpo_json_parse(json_t **out, const char *text, size_t size_bytes, const char *where,
+                          lpo_error *err) {
     json_error_t e;
     *out = json_loadb(text, size_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (*out) return LPO_OK;
-    return lpo_fail(err, LPO_EFORMAT, "%s: line %d, column %d: not valid JSON: %s", where, e.line, e.column, e.text);
+    return lpo_fail(err, LPO_EFORMAT, "%s: line %d, column %d: not valid JSON: %s", where, e.line, e.column,
+                    e.text);
 }
 
 lpo_status lpo_json_load(json_t **out, const char *path, size_t max_bytes, lpo_error *err) {
@@ -56,22 +58,24 @@ lpo_status lpo_json_int(int64_t *out, const json_t *obj, const char *key, int64_
     lpo_status s = find(&v, obj, key, where, err);
     if (s) return s;
     if (!json_is_integer(v))
-        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected an integer, found %s", where, key, type_name(v));
+        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected an integer, found %s", where, key,
+                        type_name(v));
     int64_t x = json_integer_value(v);
     if (x < min || x > max)
-        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": %lld is outside %lld..%lld", where, key, (long long)x,
-                        (long long)min, (long long)max);
+        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": %lld is outside %lld..%lld", where, key,
+                        (long long)x, (long long)min, (long long)max);
     *out = x;
     return LPO_OK;
 }
 
-lpo_status lpo_json_real(double *out, const json_t *obj, const char *key, double min, double max, const char *where,
-                         lpo_error *err) {
+lpo_status lpo_json_real(double *out, const json_t *obj, const char *key, double min, double max,
+                         const char *where, lpo_error *err) {
     json_t *v;
     lpo_status s = find(&v, obj, key, where, err);
     if (s) return s;
     if (!json_is_number(v))
-        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected a number, found %s", where, key, type_name(v));
+        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected a number, found %s", where, key,
+                        type_name(v));
     double x = json_number_value(v);
     if (!(x >= min && x <= max))
         return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": %g is outside %g..%g", where, key, x, min, max);
@@ -79,12 +83,14 @@ lpo_status lpo_json_real(double *out, const json_t *obj, const char *key, double
     return LPO_OK;
 }
 
-lpo_status lpo_json_str(const char **out, const json_t *obj, const char *key, const char *where, lpo_error *err) {
+lpo_status lpo_json_str(const char **out, const json_t *obj, const char *key, const char *where,
+                        lpo_error *err) {
     json_t *v;
     lpo_status s = find(&v, obj, key, where, err);
     if (s) return s;
     if (!json_is_string(v))
-        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected a string, found %s", where, key, type_name(v));
+        return lpo_fail(err, LPO_EFORMAT, "%s: key \"%s\": expected a string, found %s", where, key,
+                        type_name(v));
     *out = json_string_value(v);
     return LPO_OK;
 }

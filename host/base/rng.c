@@ -15,7 +15,9 @@ lpo_rng lpo_rng_init(uint64_t seed, uint64_t stream) {
     return r;
 }
 
-uint64_t lpo_rng_u64(lpo_rng *r) { return mix(r->key + 0x9e3779b97f4a7c15u * ++r->counter); }
+uint64_t lpo_rng_u64(lpo_rng *r) {
+    return mix(r->key + 0x9e3779b97f4a7c15u * ++r->counter);
+}
 
 uint32_t lpo_rng_below(lpo_rng *r, uint32_t n) {
     uint32_t reject = (uint32_t)(-n) % n; /* 2^32 mod n values at the bottom would be over-represented */
@@ -25,7 +27,9 @@ uint32_t lpo_rng_below(lpo_rng *r, uint32_t n) {
     return x % n;
 }
 
-double lpo_rng_uniform(lpo_rng *r) { return (double)(lpo_rng_u64(r) >> 11) * 0x1p-53; }
+double lpo_rng_uniform(lpo_rng *r) {
+    return (double)(lpo_rng_u64(r) >> 11) * 0x1p-53;
+}
 
 double lpo_rng_normal(lpo_rng *r) {
     double u = 1.0 - lpo_rng_uniform(r), v = lpo_rng_uniform(r);

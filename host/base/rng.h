@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rng.h -- seeded randomness that is the same on every machine.
- * State is one 64-bit counter over a keyed mix (splitmix64), so it checkpoints as two integers and a stream can be
- * derived for any (seed, stream) pair without running another: batch k of epoch e never depends on what ran before. */
+ * State is one 64-bit counter over a keyed mix (splitmix64), so it checkpoints as two integers and a stream
+ * can be derived for any (seed, stream) pair without running another: batch k of epoch e never depends on
+ * what ran before. */
 #ifndef LPO_BASE_RNG_H
 #define LPO_BASE_RNG_H
 #include <stdint.h>

@@ -8,7 +8,7 @@
 
 const char *lpo_status_text(lpo_status s) {
     switch (s) {
-#define LPO_X(name, value, text)                                                                               \
+#define LPO_X(name, value, text)                                                                             \
     case name: return text;
         LPO_STATUS_LIST(LPO_X)
 #undef LPO_X

@@ -15,17 +15,20 @@ typedef struct lpo_model_options {
 LPO_API lpo_model_options lpo_model_options_default(void);
 
 /* config.json + *.safetensors. Errors name the file, the key or the missing / misshapen tensor. */
-LPO_API lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o, lpo_error *err);
+LPO_API lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o,
+                                  lpo_error *err);
 LPO_API void lpo_model_destroy(lpo_model *m); /* NULL accepted */
 
-/* Write config.json, model.safetensors (sharded over 5 GB with an index), generation_config.json, and copies of the tokenizer and
- * preprocessor files of the folder the model came from. Each file atomic; dtype NULL = as stored. */
+/* Write config.json, model.safetensors (sharded over 5 GB with an index), generation_config.json, and copies
+ * of the tokenizer and preprocessor files of the folder the model came from. Each file atomic; dtype NULL =
+ * as stored. */
 LPO_API lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err);
 
 typedef struct lpo_init_options {
     const char *family;    /* "qwen2_vl" */
     const char *size;      /* "tiny", "small", "2b", "7b" */
-    const char *tokenizer; /* tokenizer.json (copied into the folder; sets the vocabulary of tiny and small), or NULL */
+    const char *tokenizer; /* tokenizer.json (copied into the folder; sets the vocabulary of tiny and small),
+                              or NULL */
     const char *config;    /* a JSON object of config.json keys that override the size's, or NULL */
     const char *dtype;     /* "f32" (tiny, small) or "bf16" (2b, 7b) when NULL */
     uint64_t seed;

@@ -67,11 +67,12 @@ LPO_API void lpo_chat_close(lpo_chat *c); /* NULL accepted */
 /* "chatml" or "vicuna". */
 LPO_API const char *lpo_chat_name(const lpo_chat *c);
 
-/* *out is malloc'd. chatml: each video is <|vision_start|><|video_pad|><|vision_end|> once (the caller repeats the
- * pad's id), a default system message is put first when the first message is not one, and the generation prompt is
- * "<|im_start|>assistant\n". vicuna: "USER: <video>\nquestion ASSISTANT: answer ", a system message plain in front,
- * no default one, and the generation prompt is "ASSISTANT:". Contents are taken as they are: text that spells a special
- * token becomes it. */
+/* *out is malloc'd. chatml: each video is <|vision_start|><|video_pad|><|vision_end|> once (the caller
+ * repeats the pad's id), a default system message is put first when the first message is not one, and the
+ * generation prompt is
+ * "<|im_start|>assistant\n". vicuna: "USER: <video>\nquestion ASSISTANT: answer ", a system message plain in
+ * front, no default one, and the generation prompt is "ASSISTANT:". Contents are taken as they are: text that
+ * spells a special token becomes it. */
 LPO_API lpo_status lpo_chat_render(char **out, const lpo_chat *c, const lpo_message *m, int n,
                                    int add_generation_prompt, lpo_error *err);
 #endif

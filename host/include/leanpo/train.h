@@ -7,13 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A run's options are one table: name, type, default, help. --flags of the CLI, --config files and RUN/config.json all read and write
- * these names (TRL's where TRL has one). */
+/* A run's options are one table: name, type, default, help. --flags of the CLI, --config files and
+ * RUN/config.json all read and write these names (TRL's where TRL has one). */
 typedef struct lpo_train_options lpo_train_options;
 typedef enum lpo_option_type { LPO_OPT_INT, LPO_OPT_REAL, LPO_OPT_STR, LPO_OPT_BOOL } lpo_option_type;
 typedef struct lpo_option_info {
-    const char *name;    /* "learning_rate"; the flag is --learning-rate */
-    const char *alias;   /* "lr", or NULL */
+    const char *name;  /* "learning_rate"; the flag is --learning-rate */
+    const char *alias; /* "lr", or NULL */
     lpo_option_type type;
     const char *fallback; /* default, as text */
     const char *help;     /* one line, with the unit */
@@ -23,37 +23,40 @@ LPO_API const lpo_option_info *lpo_train_option_at(int i); /* NULL after the las
 LPO_API lpo_train_options *lpo_train_options_create(void); /* NULL when out of memory */
 LPO_API void lpo_train_options_destroy(lpo_train_options *o);
 /* value as text; '-' and '_' in names are equal. Errors name the option, the value and what is allowed. */
-LPO_API lpo_status lpo_train_options_set(lpo_train_options *o, const char *name, const char *value, lpo_error *err);
+LPO_API lpo_status lpo_train_options_set(lpo_train_options *o, const char *name, const char *value,
+                                         lpo_error *err);
 LPO_API lpo_status lpo_train_options_load(lpo_train_options *o, const char *config_json_path, lpo_error *err);
 LPO_API const char *lpo_train_options_get(const lpo_train_options *o, const char *name);
 
 typedef struct lpo_train_result {
-    int64_t steps;            /* optimizer steps done in all */
+    int64_t steps; /* optimizer steps done in all */
     double loss, eval_loss, reward_accuracy, reward_margin;
-    double displacement_chosen, displacement_rejected; /* change of mean log-probability per token since step 0 */
-    double seconds, pairs_per_s, wait_share;           /* share of the time spent waiting for data */
+    double displacement_chosen,
+        displacement_rejected;               /* change of mean log-probability per token since step 0 */
+    double seconds, pairs_per_s, wait_share; /* share of the time spent waiting for data */
     char last_checkpoint[512];
 } lpo_train_result;
 
-/* Runs (or resumes) training into the run folder `out`. `cancel` is polled once a step: non-zero finishes the step, writes a checkpoint and
- * returns LPO_ECANCELED. Bit-exact resume; one machine, any thread count. */
-LPO_API lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*cancel)(void *), lpo_progress_fn *progress,
-                             void *user, lpo_error *err);
+/* Runs (or resumes) training into the run folder `out`. `cancel` is polled once a step: non-zero finishes the
+ * step, writes a checkpoint and returns LPO_ECANCELED. Bit-exact resume; one machine, any thread count. */
+LPO_API lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*cancel)(void *),
+                             lpo_progress_fn *progress, void *user, lpo_error *err);
 
 typedef struct lpo_score_options {
     const char *model, *data, *out; /* out: JSONL, the input lines plus logps_*, rewards_* and n_tokens */
     const char *place, *dtype, *chat_template;
-    int token_logps;  /* add per-token lists */
+    int token_logps; /* add per-token lists */
     int batch_size, n_threads;
     int64_t limit;
-    double beta;      /* reward = beta * mean log-likelihood; default 1 */
+    double beta; /* reward = beta * mean log-likelihood; default 1 */
 } lpo_score_options;
 typedef struct lpo_score_result {
     int64_t n, n_bad;
     double mean_logp_chosen, mean_logp_rejected, accuracy; /* per token; rejected and accuracy for pairs */
 } lpo_score_result;
 LPO_API lpo_score_options lpo_score_options_default(void);
-LPO_API lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, lpo_progress_fn *progress, void *user, lpo_error *err);
+LPO_API lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, lpo_progress_fn *progress,
+                             void *user, lpo_error *err);
 
 typedef struct lpo_eval_options {
     const char *model, *data, *out; /* out: JSONL of answers, or NULL */
@@ -66,9 +69,10 @@ typedef struct lpo_eval_options {
 enum { LPO_EVAL_MAX_TYPES = 32 };
 typedef struct lpo_eval_result {
     int64_t n, n_bad;
-    double accuracy;    /* share of answers whose content words are those of the reference, none missing, none beside */
+    double accuracy; /* share of answers whose content words are those of the reference, none missing, none
+                        beside */
     double exact_match, token_f1, content_f1, mean_logp;
-    int n_types;        /* by the record's "type" key */
+    int n_types; /* by the record's "type" key */
     struct {
         char name[32];
         int64_t n;
@@ -77,7 +81,8 @@ typedef struct lpo_eval_result {
     double seconds, tokens_per_s;
 } lpo_eval_result;
 LPO_API lpo_eval_options lpo_eval_options_default(void);
-LPO_API lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo_progress_fn *progress, void *user, lpo_error *err);
+LPO_API lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo_progress_fn *progress,
+                            void *user, lpo_error *err);
 
 typedef struct lpo_generate_options {
     const char *model, *video, *prompt;
@@ -88,11 +93,12 @@ typedef struct lpo_generate_options {
 } lpo_generate_options;
 LPO_API lpo_generate_options lpo_generate_options_default(void);
 /* One answer (malloc'd); `piece` gets the text as it comes (may be NULL). */
-LPO_API lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o, void (*piece)(void *user, const char *text), void *user,
-                                     lpo_error *err);
+LPO_API lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
+                                     void (*piece)(void *user, const char *text), void *user, lpo_error *err);
 
-/* Pairs from the model's own samples: n_samples answers per question on the plain video and on an augmented one; the best and the worst by
- * content-word F1 against the answer become chosen and rejected when they differ by more than min_gap. */
+/* Pairs from the model's own samples: n_samples answers per question on the plain video and on an augmented
+ * one; the best and the worst by content-word F1 against the answer become chosen and rejected when they
+ * differ by more than min_gap. */
 typedef struct lpo_sample_pairs_options {
     const char *model, *data, *out, *place, *augment, *chat_template;
     int n_samples, max_tokens, batch_size, n_threads;
@@ -106,6 +112,6 @@ typedef struct lpo_sample_pairs_result {
     double seconds;
 } lpo_sample_pairs_result;
 LPO_API lpo_sample_pairs_options lpo_sample_pairs_options_default(void);
-LPO_API lpo_status lpo_sample_pairs(lpo_sample_pairs_result *out, const lpo_sample_pairs_options *o, lpo_progress_fn *progress, void *user,
-                                    lpo_error *err);
+LPO_API lpo_status lpo_sample_pairs(lpo_sample_pairs_result *out, const lpo_sample_pairs_options *o,
+                                    lpo_progress_fn *progress, void *user, lpo_error *err);
 #endif
