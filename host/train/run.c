@@ -337,7 +337,7 @@ lpo_status lpo_run_save(lpo_run *r, bool is_last, lpo_error *err) {
     if (!s) s = lpo_optimizer_save(r->optimizer, path, err);
     if (s) {
         lpo_checkpoint_abort(r->out, r->state.step);
-        return lpo_fail_in(err, s, "saving a checkpoint (the one before it is whole)");
+        return lpo_fail_in(err, s, "saving a checkpoint (those before it are whole)");
     }
     s = lpo_checkpoint_commit(r->last, r->out, &r->state, err);
     if (s) return s;

@@ -39,7 +39,8 @@ typedef struct lpo_run {
     void *user;
 } lpo_run;
 
-/* From options to the first step: everything that can be refused is refused before the run folder is changed.
+/* From options to the first step: everything that can be refused is refused before
+ * config.json is written: until then the folder holds no run.
  * r is zeroed storage; close it whatever open returned. */
 lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, lpo_progress_fn *progress, void *user,
                         lpo_error *err);

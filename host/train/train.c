@@ -48,7 +48,7 @@ static lpo_status micro_step(step_sums *f, lpo_run *r, const lpo_batch *b, int32
     return s;
 }
 
-/* "step 12 (records a, b, c, ...)" in front of an error, so that the culprit can be looked at. */
+/* "step 12 (records a, b, c, ...); the last good checkpoint is ..." in front of an error. */
 static lpo_status blame(lpo_error *err, lpo_status code, const lpo_run *r, const lpo_batch *b) {
     char list[160] = "";
     size_t used = 0;
@@ -56,14 +56,13 @@ static lpo_status blame(lpo_error *err, lpo_status code, const lpo_run *r, const
         int k = snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", b->samples[i].record->id);
         used += k > 0 ? (size_t)k : 0;
     }
-    return lpo_fail_in(err, code, "step %" PRId64 " (records %s%s)", r->state.step + 1, list,
-                       used >= sizeof list - 8 ? "..." : "");
+    return lpo_fail_in(err, code, "step %" PRId64 " (records %s%s); %s%s", r->state.step + 1, list,
+                       used >= sizeof list - 8 ? "..." : "",
+                       *r->last ? "the last good checkpoint is " : "there is no checkpoint yet", r->last);
 }
 
-static lpo_status not_finite(lpo_error *err, const char *what, double x, const lpo_run *r) {
-    return lpo_fail(err, LPO_ENUMERIC, "the %s is %g; %s%s (try a lower --learning-rate, or --dtype f32)",
-                    what, x, *r->last ? "the last good checkpoint is " : "there is no checkpoint yet",
-                    r->last);
+static lpo_status not_finite(lpo_error *err, const char *what, double x) {
+    return lpo_fail(err, LPO_ENUMERIC, "the %s is %g (try a lower --learning-rate, or --dtype f32)", what, x);
 }
 
 static lpo_status train_step(step_sums *f, lpo_run *r, const lpo_batch *b, lpo_error *err) {
@@ -76,9 +75,9 @@ static lpo_status train_step(step_sums *f, lpo_run *r, const lpo_batch *b, lpo_e
         const int32_t left = b->n_samples - i;
         s = micro_step(f, r, b, i, left < r->micro ? left : (int32_t)r->micro, tokens_total, err);
     }
-    if (!s && !isfinite(lpo_loss_value(&f->loss))) s = not_finite(err, "loss", lpo_loss_value(&f->loss), r);
+    if (!s && !isfinite(lpo_loss_value(&f->loss))) s = not_finite(err, "loss", lpo_loss_value(&f->loss));
     if (!s) s = lpo_optimizer_grad_norm(&f->grad_norm, r->optimizer, err);
-    if (!s && !isfinite(f->grad_norm)) s = not_finite(err, "gradient's norm", f->grad_norm, r);
+    if (!s && !isfinite(f->grad_norm)) s = not_finite(err, "gradient's norm", f->grad_norm);
     if (s) return s == LPO_ENUMERIC ? blame(err, s, r, b) : s;
     return lpo_optimizer_step(r->optimizer, f->lr, r->state.step + 1, err);
 }
