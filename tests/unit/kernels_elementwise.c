@@ -130,3 +130,19 @@ Test(kernels_elementwise, half_formats_round_to_nearest_even) {
     cr_assert_eq(lpo_f32_to_bf16(lpo_f64_to_odd_f32(1 + 0x1p-8 + 0x1p-40)), 0x3f81);
     cr_assert_eq(lpo_f32_to_bf16(lpo_f64_to_odd_f32(-1 - 0x1p-8 + 0x1p-40)), 0xbf80);
 }
+
+/* The vector conversion agrees with the scalar one where it is hard: ties, overflow, infinities, NaN,
+ * subnormals. */
+Test(kernels_elementwise, cast_edges) {
+    const float hard[] = {1 + 0x1p-8f, 1 + 0x3p-8f, -1 - 0x1p-8f, 3.4e38f, INFINITY,
+                          -INFINITY,   0x1p-133f,   0x1.8p-133f,  0,       -0.0f};
+    const int n = sizeof hard / sizeof *hard;
+    lpo_kcall c = {.arg = {case_tensor(LPO_BF16, 1, 1, 4 * n), case_tensor(LPO_F32, 1, 1, 4 * n)}};
+    for (int i = 0; i < 4 * n; i++) ((float *)c.arg[1].data)[i] = hard[i % n];
+    case_compare(LPO_OP_CAST, &c, 0, "");
+    lpo_kcall nan = {.arg = {case_tensor(LPO_BF16, 1, 1, 40), case_tensor(LPO_F32, 1, 1, 40)}};
+    for (int i = 0; i < 40; i++) ((float *)nan.arg[1].data)[i] = lpo_bits_float(0x7f800001u);
+    cr_assert_eq(lpo_kernels_cpu[LPO_OP_CAST].run(&nan), 0);
+    for (int i = 0; i < 40; i++) cr_assert(isnan(case_get(&nan.arg[0], i)));
+    case_free(&nan);
+}

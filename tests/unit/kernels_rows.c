@@ -135,3 +135,15 @@ Test(kernels_rows, rowmix_bwd) {
                 case_compare(LPO_OP_ROWMIX_BWD, &c, TOLERANCE[dtype], "");
             }
 }
+
+/* RMS rounds x * rstd to bf16 before the weight: with y in f32 nothing hides it, and skipping it is off by
+ * 2^-9. */
+Test(kernels_rows, rms_rounds_before_the_weight) {
+    lpo_kcall c = {.arg = {case_tensor(LPO_F32, 1, 2, 3, 40),
+                           {0},
+                           {0},
+                           case_tensor(LPO_BF16, 2, 2, 3, 40),
+                           case_tensor(LPO_F32, 1, 1, 40)},
+                   .attrs = {.rms = 1, .eps = 1e-6}};
+    case_compare(LPO_OP_NORM, &c, 1e-6, "");
+}
