@@ -50,7 +50,6 @@ typedef struct selection {
     int first, last;  /* video numbers, last exclusive */
     int n_objects;    /* 0 = any */
     double share_one; /* with n_objects 0: keep one-object lines until they are this share (0 = all lines) */
-    int per_video;    /* lines per video at most; 0 = all */
 } selection;
 
 static int video_number(const json_t *line) {
@@ -68,21 +67,17 @@ static lpo_status take_lines(const demo *d, const char *from, const char *to, se
     FILE *in = fopen(src, "r"), *out = in ? fopen(dst, "w") : NULL;
     char *line = NULL;
     size_t cap = 0;
-    int last_video = -1, taken = 0;
     long n = 0;
     while (out && getline(&line, &cap, in) > 0) {
         json_t *o = json_loads(line, 0, NULL);
         int v = video_number(o);
         long long objects = json_integer_value(json_object_get(o, "n_objects"));
-        if (v != last_video) taken = 0;
-        last_video = v;
         bool keep = v >= pick.first && v < pick.last && (!pick.n_objects || objects == pick.n_objects);
         /* one-object captions thinned to the wanted share by their number, so the choice is fixed */
         if (keep && pick.share_one > 0 && objects == 1)
             keep = (v * 7919 % 1000) < (int)(1000 * pick.share_one / (1 - pick.share_one));
-        if (keep && (!pick.per_video || taken < pick.per_video)) {
+        if (keep) {
             fputs(line, out);
-            taken++;
             n++;
         }
         json_decref(o);
@@ -199,12 +194,10 @@ static lpo_status make_world(demo *d, lpo_error *err) {
 static lpo_status supervise(demo *d, lpo_error *err) {
     lpo_train_result r;
     const char *steps_a = d->quick ? "20" : "300", *steps_b = d->quick ? "20" : "200",
-               *steps_sft = d->quick ? "40" : "350";
+               *steps_sft = d->quick ? "40" : "500";
     begin(d, "captions: one object, then any");
-    lpo_status s =
-        take_lines(d, "captions.jsonl", "captions.one.jsonl", (selection){0, d->n_sft, 1, 0, 0}, err);
-    if (!s)
-        s = take_lines(d, "captions.jsonl", "captions.mix.jsonl", (selection){0, d->n_sft, 0, .35, 0}, err);
+    lpo_status s = take_lines(d, "captions.jsonl", "captions.one.jsonl", (selection){0, d->n_sft, 1, 0}, err);
+    if (!s) s = take_lines(d, "captions.jsonl", "captions.mix.jsonl", (selection){0, d->n_sft, 0, .35}, err);
     if (!s)
         s = train(d, &r, "captions-one", "captions.one.jsonl",
                   (const char *[]){"objective", "sft", "learning_rate", "1e-3", "lr_scheduler_type", "linear",
@@ -222,7 +215,7 @@ static lpo_status supervise(demo *d, lpo_error *err) {
     end(d);
     if (s) return s;
     begin(d, "SFT on questions");
-    s = take_lines(d, "qa.train.jsonl", "qa.sft.jsonl", (selection){0, d->n_sft, 0, 0, 4}, err);
+    s = take_lines(d, "qa.train.jsonl", "qa.sft.jsonl", (selection){0, d->n_sft, 0, 0}, err);
     if (!s)
         s = train(d, &r, "sft", "qa.sft.jsonl",
                   (const char *[]){"objective", "sft", "learning_rate", "1e-3", "warmup_steps", "60",
@@ -260,8 +253,8 @@ static lpo_status prefer(demo *d, lpo_error *err) {
     char eval_data[4096];
     int a = d->n_sft, b = a + d->n_pairs, c = b + d->n_probe;
     begin(d, "pairs from the model's own answers");
-    lpo_status s = sample(d, "qa.train.jsonl", "pairs.jsonl", (selection){a, b, 0, 0, 3}, &d->pairs, err);
-    if (!s) s = sample(d, "qa.train.jsonl", "pairs.probe.jsonl", (selection){b, c, 0, 0, 3}, &probe, err);
+    lpo_status s = sample(d, "qa.train.jsonl", "pairs.jsonl", (selection){a, b, 0, 0}, &d->pairs, err);
+    if (!s) s = sample(d, "qa.train.jsonl", "pairs.probe.jsonl", (selection){b, c, 0, 0}, &probe, err);
     end(d);
     if (s) return s;
     printf("%lld pairs from %lld questions; content-word F1 of chosen %.3f, rejected %.3f\n",
@@ -403,8 +396,8 @@ int cmd_demo(int argc, char **argv) {
               .learning_rate = "3e-5",
               .seed = 1,
               .n_sft = 2500,
-              .n_pairs = 800,
-              .n_probe = 150,
+              .n_pairs = 450,
+              .n_probe = 100,
               .n_heldout = 200};
     int n_rest, rc;
     const cli_option opts[] = {
@@ -419,7 +412,7 @@ int cmd_demo(int argc, char **argv) {
     };
     if ((rc = cli_parse("demo", opts, argc, argv, &n_rest, NULL, NULL))) return rc;
     if (n_rest) return cli_usage("demo", "unexpected argument \"%s\"", argv[1]);
-    if (d.quick) d.n_sft = 200, d.n_pairs = 60, d.n_probe = 20, d.n_heldout = 40;
+    if (d.quick) d.n_sft = 200, d.n_pairs = 40, d.n_probe = 20, d.n_heldout = 40;
     if (strlen(d.out) > 2000) return cli_usage("demo", "--out: the path is too long");
     snprintf(d.world, sizeof d.world, "%s/world", d.out);
     snprintf(d.init, sizeof d.init, "%s/model", d.out);
