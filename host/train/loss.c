@@ -116,6 +116,9 @@ lpo_status lpo_loss_create(lpo_loss **out, const lpo_train_options *o, lpo_error
         return s;
     }
     l->needs = lpo_objective_needs(l->all);
+    if (strstr(spec, "sapo_dpo"))
+        lpo_log(LPO_LOG_WARN, "objective sapo_dpo: the reference here stays the one the run starts with; it "
+                              "does not follow an average of the policy");
     *out = l;
     return LPO_OK;
 }
