@@ -41,13 +41,30 @@ lpo_status lpo_place_stage(char out[64], const char *place, const char *stage, l
     return LPO_OK;
 }
 
+/* Decoding, preprocessing and reduction run on the CPU here: another device asked for is refused, not
+ * ignored. */
+static lpo_status check_host_stages(const char *place, lpo_error *err) {
+    static const char *const on_cpu[] = {"decode", "preprocess", "reduce"};
+    if (!place || !strchr(place, '=')) return LPO_OK; /* a bare device name places the backbone */
+    for (size_t i = 0; i < sizeof on_cpu / sizeof *on_cpu; i++) {
+        char device[64];
+        lpo_status s = lpo_place_stage(device, place, on_cpu[i], err);
+        if (s) return s;
+        if (strcmp(device, "cpu"))
+            return lpo_fail(err, LPO_EUNSUPPORTED, "--place %s=%s: this stage runs on cpu in this build",
+                            on_cpu[i], device);
+    }
+    return LPO_OK;
+}
+
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *place, const char *dtype,
                             const char *chat_template, int n_threads, lpo_error *err) {
     memset(out, 0, sizeof *out);
     if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
     out->n_threads = lpo_device_threads(n_threads);
     char backbone[64];
-    lpo_status s = lpo_place_stage(backbone, place, "backbone", err);
+    lpo_status s = check_host_stages(place, err);
+    if (!s) s = lpo_place_stage(backbone, place, "backbone", err);
     lpo_model_options mo = lpo_model_options_default();
     mo.place = backbone;
     if (dtype && dtype[0]) mo.dtype = dtype;

@@ -98,12 +98,10 @@ open(sys.argv[2], "w").write("".join(json.dumps(x) + "\n" for x in l))
 P
 refuse "response over the context" 1 "long.jsonl.*(context|tokens)" "$LEANPO" train --model "$m" --data "$w/long.jsonl" --objective sft --max-steps 1 --out "$tmp/run3"
 
-# training that goes wrong
-refuse "NaN loss" 1 "step|nan|inf" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective sft --max-steps 60 --save-steps 2 --learning-rate 1000 --max-grad-norm 0 --warmup-ratio 0 --out "$tmp/nan"
-if ls -d "$tmp"/nan/checkpoints/step-* >/dev/null 2>&1 && ! ls -d "$tmp"/nan/checkpoints/*.tmp >/dev/null 2>&1; then passed=$((passed + 1)); echo "ok   the last good checkpoint stays"; else
-    failed=$((failed + 1)); echo "FAIL no checkpoint after NaN"; ls -R "$tmp/nan" | head; fi
-refuse "objective the data cannot feed" 1 "grpo" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective grpo --max-steps 1 --out "$tmp/run4"
+# requests that cannot be met (NaN, Ctrl-C and damaged checkpoints: train_faults.sh and resume.sh)
+refuse "objective the data cannot feed" 1 "objective needs" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective grpo --max-steps 1 --out "$tmp/run4"
 refuse "unknown objective" 1 "leanpoo" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective leanpoo --max-steps 1 --out "$tmp/run5"
+refuse "a place nobody answers to" 1 "preprocess=fpga|fpga" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective sft --max-steps 1 --place preprocess=fpga --out "$tmp/run6"
 refuse "unknown option" 2 "did you mean|unknown" "$LEANPO" eval --modell "$m"
 
 # disks
