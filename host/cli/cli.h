@@ -66,4 +66,5 @@ int cmd_score(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_world(int argc, char **argv);
+int cmd_xclbin(int argc, char **argv);
 #endif

@@ -29,6 +29,8 @@ const cli_command cli_commands[] = {
      cmd_objective},
     {"report", "--run RUN [--out report.html]", "a self-contained page of a run's curves", cmd_report},
     {"devices", "", "what this machine can compute on", cmd_devices},
+    {"xclbin", "info|check|pack|build ...",
+     "FPGA containers: read, check, and build one for the software card", cmd_xclbin},
     {"doctor", "", "what is here, what is missing, and the command that mends it", cmd_doctor},
     {NULL, NULL, NULL, NULL},
 };

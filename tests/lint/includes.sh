@@ -11,7 +11,7 @@ declare -A may=(
     [base]="" [media]="base kernels" [text]="base" [tensor]="base kernels" [device]="base tensor kernels hls"
     [graph]="base tensor kernels hls device" [model]="base tensor kernels hls device graph" [align]="base"
     [data]="base media kernels text tensor" [train]="base media kernels text tensor device graph model align data hls"
-    [profile]="base tensor kernels hls device" [cli]="" [kernels]="" [hls]="" [sim]="hls"
+    [profile]="base tensor kernels hls device" [cli]="" [xclbin]="base" [kernels]="" [hls]="" [sim]="hls base xclbin"
 )
 while IFS=: read -r file _ line; do
     case $file in
