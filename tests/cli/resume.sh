@@ -3,10 +3,10 @@
 # A run killed with SIGKILL at random moments and resumed ends with the bytes of a run that was never stopped: weights,
 # optimizer state, run state, metrics. The loss keeps running averages and a reference, so that both must survive too.
 # A checkpoint damaged on disk is noticed, and the one before it leads to the same end.
-# LEANPO_KILLS: how many kills (default 3). LEANPO_SEED: repeats the moments of an earlier run.
+# LEANPO_KILLS: how many kills (default 20). LEANPO_SEED: repeats the moments of an earlier run.
 set -euo pipefail
 [ -n "${LEANPO:-}" ] || { echo "no leanpo binary"; exit 77; }
-kills=${LEANPO_KILLS:-3}
+kills=${LEANPO_KILLS:-20}
 RANDOM=${LEANPO_SEED:=$$}
 echo "LEANPO_SEED=$LEANPO_SEED LEANPO_KILLS=$kills"
 t=$(mktemp -d)
@@ -38,10 +38,14 @@ start=$(date +%s%N)
 train whole >/dev/null 2>whole.log || { cat whole.log; exit 1; }
 ms=$((($(date +%s%N) - start) / 1000000))
 
+finish() { # let the killed run arrive, and look at it
+    train killed --resume >/dev/null 2>killed.log || { cat killed.log; exit 1; }
+    compare
+}
+
 for ((i = 1; i <= kills; i++)); do
-    # Within the first part of what is left, so that later kills find something to kill.
-    wait_ms=$((RANDOM * 32768 + RANDOM))
-    wait_ms=$((wait_ms % (ms * 3 / (2 + kills) + 1)))
+    # Anywhere in the first half of a whole run: several kills add up to one run, then the next run is begun.
+    wait_ms=$(((RANDOM * 32768 + RANDOM) % (ms / 2 + 1)))
     # Not through the function: $! must be the program, not a shell around it.
     "$LEANPO" train "${options[@]}" --out killed --resume >/dev/null 2>killed.log &
     pid=$!
@@ -49,9 +53,12 @@ for ((i = 1; i <= kills; i++)); do
     kill -9 $pid 2>/dev/null || true
     wait $pid 2>/dev/null || true
     echo "kill $i after $wait_ms ms: $(ls killed/checkpoints 2>/dev/null | tr '\n' ' ')"
+    if [ -d killed/checkpoints/step-98 ] && [ $i -lt $kills ]; then
+        finish
+        rm -rf killed
+    fi
 done
-train killed --resume >/dev/null 2>killed.log || { cat killed.log; exit 1; }
-compare
+finish
 [ -z "$(ls -d killed/checkpoints/*.tmp 2>/dev/null)" ] || { echo "FAIL: leftovers of an interrupted save"; exit 1; }
 
 # One bit of the newest weights flips; the run goes back to step 98 and arrives at the same place.
