@@ -1,9 +1,56 @@
 # The software card. Its folder in the build tree is the one that gets installed:
 # include/ (headers of kernels), bin/leanpo-card, xrt/lib/libxrt_swemu.so.2 (when Debian's XRT is here), env/.
-set(LEANPO_SIM ${CMAKE_BINARY_DIR}/sim)
 include(GNUInstallDirs)
+set(LEANPO_SIM ${CMAKE_BINARY_DIR}/sim)
 target_compile_definitions(xclbin PRIVATE LEANPO_SIM_BUILD="${LEANPO_SIM}" LEANPO_SIM_INSTALLED="${CMAKE_INSTALL_LIBDIR}/leanpo/sim")
 foreach(h card_kernel.h hls_stream.h)
   configure_file(sim/include/${h} ${LEANPO_SIM}/include/${h} COPYONLY)
 endforeach()
-install(DIRECTORY ${LEANPO_SIM}/include DESTINATION ${CMAKE_INSTALL_LIBDIR}/leanpo/sim)
+foreach(f emconfig.json xilinx.icd xrt.ini)
+  configure_file(sim/env/${f} ${LEANPO_SIM}/env/${f} COPYONLY)
+endforeach()
+
+# The shim links objects out of Debian's static library, which are private to one build of XRT: another version is refused.
+set(LEANPO_XRT_VERSION 202210.2.13.466)
+set(LEANPO_XRT_MISSING "")
+option(LEANPO_CARD "the software card under Debian's XRT" ON)
+set(xrt_archive /usr/lib/x86_64-linux-gnu/libxrt_swemu.a)
+if(NOT LEANPO_CARD)
+  set(LEANPO_XRT_MISSING "LEANPO_CARD is OFF")
+elseif(NOT EXISTS ${xrt_archive} OR NOT EXISTS /usr/include/xrt/xrt.h)
+  set(LEANPO_XRT_MISSING "XRT is not installed (scripts/packages install card)")
+elseif(LEANPO_SANITIZE)
+  set(LEANPO_XRT_MISSING "a sanitized shim cannot be loaded by ordinary programs")
+else()
+  execute_process(COMMAND dpkg-query -W -f "\${Version}" libxrt-dev OUTPUT_VARIABLE found ERROR_QUIET)
+  if(NOT found MATCHES "^202210\\.2\\.13\\.466")
+    set(LEANPO_XRT_MISSING "it needs XRT ${LEANPO_XRT_VERSION} and found \"${found}\"")
+  endif()
+endif()
+if(LEANPO_XRT_MISSING)
+  message(STATUS "software card under XRT: not built, ${LEANPO_XRT_MISSING}")
+else()
+  message(STATUS "software card under XRT: XRT ${LEANPO_XRT_VERSION}")
+  set(objects device_pcie.cpp.o system_pcie.cpp.o device_swemu.cxx.o system_swemu.cxx.o)
+  list(TRANSFORM objects PREPEND ${CMAKE_BINARY_DIR}/xrt-objects/ OUTPUT_VARIABLE object_files)
+  add_custom_command(OUTPUT ${object_files} DEPENDS ${xrt_archive}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/xrt-objects
+    COMMAND ${CMAKE_COMMAND} -E chdir ${CMAKE_BINARY_DIR}/xrt-objects ${CMAKE_AR} x ${xrt_archive} ${objects})
+  set_source_files_properties(${object_files} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+
+  add_executable(leanpo-card sim/card.c)
+  target_include_directories(leanpo-card PRIVATE sim sim/include)
+  target_link_libraries(leanpo-card PRIVATE leanpo_flags Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(leanpo-card PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${LEANPO_SIM}/bin)
+
+  add_library(xrt_swemu SHARED sim/shim.c sim/link.c sim/memory.c sim/exec.c sim/faults.c sim/refused.c ${object_files})
+  target_include_directories(xrt_swemu PRIVATE sim)
+  target_include_directories(xrt_swemu SYSTEM PRIVATE /usr/include/xrt)
+  target_link_libraries(xrt_swemu PRIVATE leanpo_flags xclbin -lxrt_coreutil -l:libboost_filesystem.so.1.74.0 -l:libstdc++.so.6
+    -l:libuuid.so.1 Threads::Threads ${CMAKE_DL_LIBS})
+  # Only what the shim uses of libleanpo, and none of it visible to the programs that load the shim.
+  target_link_options(xrt_swemu PRIVATE -Wl,--no-undefined -Wl,-z,now -Wl,--as-needed -Wl,--exclude-libs,ALL)
+  set_target_properties(xrt_swemu PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${LEANPO_SIM}/xrt/lib SOVERSION 2 NO_SONAME OFF)
+  add_dependencies(xrt_swemu leanpo-card)
+endif()
+install(DIRECTORY ${LEANPO_SIM}/ DESTINATION ${CMAKE_INSTALL_LIBDIR}/leanpo/sim USE_SOURCE_PERMISSIONS)

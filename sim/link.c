@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* link.c -- the card process: started with a container, heard by one thread, ended with the device.
+ * The thread that hears is also the one that starts the process: the kernel's parent-death signal follows the
+ * thread, and a user's thread may end long before the device is closed. */
+#include "shim.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <ert.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int link_send(card *c, wire_command *m, size_t payload_bytes, int fd) {
+    char control[CMSG_SPACE(sizeof fd)];
+    struct iovec io = {m, WIRE_HEAD + payload_bytes};
+    struct msghdr h = {.msg_iov = &io, .msg_iovlen = 1};
+    if (fd >= 0) {
+        memset(control, 0, sizeof control);
+        h.msg_control = control;
+        h.msg_controllen = sizeof control;
+        struct cmsghdr *k = CMSG_FIRSTHDR(&h);
+        k->cmsg_level = SOL_SOCKET;
+        k->cmsg_type = SCM_RIGHTS;
+        k->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(k), &fd, sizeof fd);
+    }
+    ssize_t n;
+    do n = sendmsg(c->socket, &h, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+void link_map(card *c, const store *s) {
+    wire_command m = {.type = WIRE_MAP, .address = s->address, .size = s->span};
+    if (c->alive) link_send(c, &m, 0, s->fd);
+}
+
+/* Ends job i with an ERT state. Lock held. */
+static void finish(card *c, job *j, unsigned state) {
+    if (j->flip && state == ERT_CMD_STATE_COMPLETED)
+        for (store *s = c->stores; s; s = s->next)
+            if (j->output >= s->address && j->output < s->address + s->span)
+                s->device[j->output - s->address] ^= 0x10;
+    uint32_t *header = (uint32_t *)j->command->host;
+    c->unit[j->unit].queued--;
+    __atomic_store_n(header, (*header & ~15u) | state, __ATOMIC_RELEASE);
+    store_drop(c, j->command);
+    j->command = NULL;
+    c->n_done++;
+    pthread_cond_broadcast(&c->done);
+}
+
+static void end_of_card(card *c, int status) {
+    char how[64];
+    snprintf(how, sizeof how, WIFSIGNALED(status) ? "signal %d" : "exit %d",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    c->alive = false;
+    c->start_failed |= c->starting;
+    for (int i = 0; i < MAX_JOBS; i++) {
+        if (!c->job[i].command) continue;
+        if (c->closing)
+            card_say("closed while %s was running", c->unit[c->job[i].unit].name);
+        else
+            card_say("the card ended (%s) while %s was running; load the container again to reset it", how,
+                     c->unit[c->job[i].unit].name);
+        finish(c, &c->job[i], ERT_CMD_STATE_ABORT);
+    }
+    pthread_cond_broadcast(&c->done);
+}
+
+static const char *card_path(char *buf, size_t size) {
+    const char *set = getenv("LEANPO_CARD");
+    Dl_info me;
+    if (set && *set) return set;
+    /* sim/xrt/lib/libxrt_swemu.so.2 -> sim/bin/leanpo-card */
+    if (!dladdr((void *)(uintptr_t)link_start, &me) || !me.dli_fname) return "leanpo-card";
+    const char *slash = strrchr(me.dli_fname, '/');
+    snprintf(buf, size, "%.*s/../../bin/leanpo-card", slash ? (int)(slash - me.dli_fname) : 1,
+             slash ? me.dli_fname : ".");
+    return buf;
+}
+
+static int spawn_card(card *c, int end) {
+    char buf[4096];
+    const char *path = card_path(buf, sizeof buf);
+    char *argv[] = {(char *)path, NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, end, WIRE_FD);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int e = posix_spawn(&c->pid, path, &files, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&files);
+    if (e) card_say("cannot run %s: %s (LEANPO_CARD names another)", path, strerror(e));
+    return e;
+}
+
+typedef struct start_args {
+    card *c;
+    int end;
+} start_args;
+
+static void *hear(void *arg) {
+    start_args a = *(start_args *)arg;
+    card *c = a.c;
+    free(arg);
+    int e = spawn_card(c, a.end), status = 0;
+    close(a.end);
+    wire_reply r;
+    ssize_t n;
+    while (!e && ((n = recv(c->socket, &r, sizeof r, 0)) == sizeof r || (n < 0 && errno == EINTR))) {
+        if (n < 0) continue;
+        pthread_mutex_lock(&c->lock);
+        if (r.job == WIRE_NO_JOB) {
+            c->start_failed |= (int)r.failed;
+            c->n_ready++;
+            pthread_cond_broadcast(&c->done);
+        } else if (r.job < MAX_JOBS && c->job[r.job].command) {
+            finish(c, &c->job[r.job], ERT_CMD_STATE_COMPLETED);
+        }
+        pthread_mutex_unlock(&c->lock);
+    }
+    if (!e)
+        while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) continue;
+    pthread_mutex_lock(&c->lock);
+    end_of_card(c, status);
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static int start_process(card *c) {
+    int pair[2];
+    sigset_t all, old;
+    start_args *a = malloc(sizeof *a);
+    if (!a || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+        free(a);
+        return -errno;
+    }
+    *a = (start_args){c, pair[1]};
+    c->socket = pair[0];
+    c->alive = c->starting = true;
+    c->closing = false;
+    c->start_failed = c->n_ready = 0;
+    sigfillset(&all); /* the program's signals are for its own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int e = pthread_create(&c->reader, NULL, hear, a);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!e) return 0;
+    free(a);
+    close(pair[0]);
+    close(pair[1]);
+    c->socket = -1;
+    c->alive = c->starting = false;
+    return -e;
+}
+
+int link_start(card *c, int image_fd) {
+    int e = start_process(c);
+    if (e) return e;
+    pthread_mutex_lock(&c->lock);
+    wire_command m = {.type = WIRE_IMAGE};
+    e = link_send(c, &m, 0, image_fd);
+    m.type = WIRE_REGISTERS;
+    if (!e) e = link_send(c, &m, 0, c->registers_fd);
+    m.type = WIRE_CU;
+    for (int i = 0; i < c->n_units && !e; i++) {
+        m.cu = (uint32_t)i;
+        strcpy((char *)m.payload, c->unit[i].name);
+        e = link_send(c, &m, strlen(c->unit[i].name) + 1, -1);
+    }
+    for (store *s = c->stores; s && !e; s = s->next) link_map(c, s);
+    while (!e && c->n_ready < c->n_units && !c->start_failed) pthread_cond_wait(&c->done, &c->lock);
+    if (c->start_failed) e = -EINVAL;
+    c->starting = false;
+    pthread_mutex_unlock(&c->lock);
+    if (e) link_stop(c);
+    return e;
+}
+
+void link_stop(card *c) {
+    if (c->socket < 0) return;
+    pthread_mutex_lock(&c->lock);
+    c->closing = true;
+    pthread_mutex_unlock(&c->lock);
+    shutdown(c->socket, SHUT_WR); /* the card ends at the end of its commands, hung kernels or not */
+    pthread_join(c->reader, NULL);
+    close(c->socket);
+    c->socket = -1;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shim.c -- the software card as XRT sees it: this library takes the place of libxrt_swemu.so.2 and exports
+ * the xcl functions below XRT's core. XRT's own registration objects are linked in, so no C++ is written
+ * here; two of its functions are called by their mangled names. The card process lives from the first
+ * container to the last close. */
+#include "shim.h"
+
+#include "leanpo/xclbin.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <xclbin.h>
+#include <xrt.h>
+
+/* std::shared_ptr<xrt_core::device> xrt_core::swemu::get_userpf_device(void *, unsigned): returned in memory,
+ * so the address of the result is a hidden first argument. */
+typedef struct shared_ptr {
+    void *object, *count;
+} shared_ptr;
+shared_ptr *get_userpf_device(shared_ptr *out, void *handle,
+                              unsigned id) __asm__("_ZN8xrt_core5swemu17get_userpf_deviceEPvj");
+void register_axlf(void *device,
+                   const struct axlf *top) __asm__("_ZN8xrt_core6device13register_axlfEPK4axlf");
+
+/* xrt.h declares these without a prototype. */
+XCL_DRIVER_DLLESPEC unsigned xclProbe(void);
+XCL_DRIVER_DLLESPEC unsigned xclVersion(void);
+
+static card cards[MAX_CARDS];
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void card_say(const char *fmt, ...) {
+    char line[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "leanpo-card: %s\n", line);
+}
+
+unsigned xclProbe(void) {
+    return MAX_CARDS;
+}
+
+unsigned xclVersion(void) {
+    return 2; /* 1 makes XRT's OpenCL speak of a legacy driver */
+}
+
+static bool prepare(card *c) {
+    const char *zero_copy = getenv("LEANPO_CARD_SHARED");
+    pthread_condattr_t monotonic;
+    c->socket = -1;
+    c->zero_copy = zero_copy && strcmp(zero_copy, "1") == 0;
+    c->registers_fd = memfd_create("leanpo-registers", MFD_CLOEXEC);
+    if (c->registers_fd < 0 || ftruncate(c->registers_fd, WIRE_CUS * WIRE_REGS)) return false;
+    c->registers = mmap(NULL, WIRE_CUS * WIRE_REGS, PROT_READ | PROT_WRITE, MAP_SHARED, c->registers_fd, 0);
+    if (c->registers == MAP_FAILED) return false;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return true;
+}
+
+xclDeviceHandle xclOpen(unsigned index, const char *log, enum xclVerbosityLevel level) {
+    (void)log;
+    (void)level;
+    if (index >= MAX_CARDS) return NULL;
+    card *c = &cards[index];
+    pthread_mutex_lock(&open_lock);
+    bool ok = c->registers || prepare(c);
+    if (ok) c->opened++;
+    pthread_mutex_unlock(&open_lock);
+    if (!ok) return NULL;
+    if (!c->core[0]) get_userpf_device((shared_ptr *)c->core, c, index);
+    return c;
+}
+
+void xclClose(xclDeviceHandle handle) {
+    card *c = handle;
+    pthread_mutex_lock(&open_lock);
+    if (c->opened && !--c->opened) {
+        link_stop(c);
+        pthread_mutex_lock(&c->lock);
+        memset(c->uuid, 0, sizeof c->uuid);
+        c->n_units = 0;
+        pthread_mutex_unlock(&c->lock);
+    }
+    pthread_mutex_unlock(&open_lock);
+}
+
+int xclGetDeviceInfo2(xclDeviceHandle handle, struct xclDeviceInfo2 *info) {
+    card *c = handle;
+    memset(info, 0, sizeof *info);
+    info->mMagic = 0X586C0C6C;
+    strcpy(info->mName, "leanpo_card_emulation_1");
+    info->mHALMajorVersion = 2;
+    info->mDDRSize = info->mDDRFreeSize = WIRE_RANGE;
+    info->mDataAlignment = PAGE;
+    info->mMinTransferSize = 1;
+    info->mDDRBankCount = (unsigned short)(c->n_banks ? c->n_banks : 1);
+    for (int i = 0; i < 4; i++) info->mOCLFrequency[i] = 300;
+    return 0;
+}
+
+static int by_base(const void *a, const void *b) {
+    const unit *x = a, *y = b;
+    return (x->base > y->base) - (x->base < y->base);
+}
+
+static int output_offset(const lpo_xclbin *x, const char *unit_name) {
+    size_t n = strcspn(unit_name, ":");
+    int offset = 0;
+    for (int k = 0; k < x->n_kernels; k++)
+        if (strlen(x->kernels[k].name) == n && !memcmp(x->kernels[k].name, unit_name, n))
+            for (int a = 0; a < x->kernels[k].n_args; a++)
+                if (x->kernels[k].args[a].qualifier == 1) offset = (int)x->kernels[k].args[a].offset;
+    return offset;
+}
+
+/* Compute units in XRT's order (rank by base address) and memory banks. */
+static int configure(card *c, const lpo_xclbin *x) {
+    c->n_units = c->n_banks = 0;
+    if (x->n_memories > MAX_BANKS) return -E2BIG;
+    for (int i = 0; i < x->n_memories; i++) {
+        uint64_t base = x->memories[i].base, kib = x->memories[i].size_kib;
+        if (!x->memories[i].used || x->memories[i].type == MEM_STREAMING) base = kib = 0;
+        if (base > WIRE_RANGE || kib > (WIRE_RANGE - base) >> 10) {
+            card_say("memory \"%s\" ends beyond the card's 64 GiB of addresses", x->memories[i].tag);
+            return -E2BIG;
+        }
+        c->bank[i].base = base;
+        c->bank[i].size = kib << 10;
+    }
+    c->n_banks = x->n_memories;
+    for (int i = 0; i < x->n_ips && c->n_units < WIRE_CUS; i++) {
+        if (x->ips[i].type != IP_KERNEL) continue;
+        unit *u = &c->unit[c->n_units++];
+        *u = (unit){.base = x->ips[i].base, .output = output_offset(x, x->ips[i].name)};
+        strcpy(u->name, x->ips[i].name);
+    }
+    qsort(c->unit, (size_t)c->n_units, sizeof *c->unit, by_base);
+    return 0;
+}
+
+static int load_image(card *c, const lpo_xclbin_section *so) {
+    int fd = memfd_create("leanpo-kernels", MFD_CLOEXEC), e = 0;
+    if (fd < 0) return -errno;
+    for (uint64_t at = 0; at < so->size_bytes && !e;) {
+        ssize_t n = write(fd, (const char *)so->data + at, so->size_bytes - at);
+        if (n > 0)
+            at += (uint64_t)n;
+        else if (errno != EINTR)
+            e = -errno;
+    }
+    if (!e) e = link_start(c, fd);
+    close(fd);
+    return e;
+}
+
+int xclLoadXclBin(xclDeviceHandle handle, const struct axlf *top) {
+    static unsigned n_loads;
+    card *c = handle;
+    lpo_xclbin *x = NULL;
+    lpo_error err;
+    if (fault_now("load", "", ++n_loads)) return -EIO;
+    if (lpo_xclbin_parse(&x, top, top->m_header.m_length, "container", &err) ||
+        lpo_xclbin_check_card(x, "container", &err)) {
+        card_say("%s", err.msg);
+        lpo_xclbin_close(x);
+        return -EINVAL;
+    }
+    /* The same container on a living card is already there, as on hardware. */
+    bool same = c->alive && !memcmp(c->uuid, top->m_header.uuid, sizeof c->uuid);
+    int e = 0;
+    if (!same) {
+        link_stop(c);
+        pthread_mutex_lock(&c->lock);
+        e = configure(c, x);
+        pthread_mutex_unlock(&c->lock);
+        if (!e) e = load_image(c, lpo_xclbin_find(x, LPO_XCLBIN_BITSTREAM));
+        if (!e) memcpy(c->uuid, top->m_header.uuid, sizeof c->uuid);
+    }
+    lpo_xclbin_close(x);
+    if (!e) register_axlf(c->core[0], top);
+    return e;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shim.h -- the host's side of the software card, shared by the shim's files.
+ * A card has buffers (stores behind handles), compute units and jobs; one lock guards all of it. */
+#ifndef LEANPO_SIM_SHIM_H
+#define LEANPO_SIM_SHIM_H
+#include "wire.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct ert_start_kernel_cmd;
+
+enum { MAX_CARDS = 1, MAX_BANKS = 64, MAX_JOBS = 4096, PAGE = 4096 };
+
+/* One piece of device memory and its host copy. Several handles (export, import) and jobs may hold it. */
+typedef struct store {
+    struct store *next; /* by address; not for command buffers */
+    int refs, fd;       /* fd: -1 for a command buffer, which lives in host memory only */
+    unsigned flags, bank;
+    size_t size, span; /* span: size in whole pages */
+    uint64_t address;
+    uint8_t *device, *host; /* the same memory when LEANPO_CARD_SHARED is set */
+    bool own_host;          /* host was mapped here, not given by the user */
+    dev_t dev_id;
+    ino_t inode;
+} store;
+
+typedef struct unit {
+    char name[65];
+    uint64_t base;
+    int queued, exclusive, shared; /* jobs; contexts */
+    unsigned runs;                 /* since loading: what LEANPO_CARD_FAULTS counts */
+    int output;                    /* register offset of its last memory argument, 0: none */
+} unit;
+
+typedef struct job {
+    store *command; /* NULL: a free slot */
+    int unit;
+    bool flip;
+    uint64_t output; /* device address a bit-flip fault spoils */
+} job;
+
+typedef struct card {
+    unsigned index;
+    int opened, n_units, n_banks, socket;
+    void *core[2]; /* std::shared_ptr<xrt_core::device> */
+    bool zero_copy, alive, starting, closing;
+    int start_failed, n_ready;
+    pid_t pid;
+    pthread_t reader;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    unsigned long n_done;
+    struct {
+        uint64_t base, size;
+    } bank[MAX_BANKS];
+    unit unit[WIRE_CUS];
+    uint8_t *registers;
+    int registers_fd;
+    unsigned char uuid[16];
+    store **handle, *stores; /* handle[i] is NULL when free */
+    unsigned n_handles;
+    job job[MAX_JOBS];
+} card;
+
+/* shim.c */
+void card_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* link.c: the process and its socket. Called with the lock held, except start and stop. */
+int link_start(card *c, int image_fd);
+void link_stop(card *c);
+int link_send(card *c, wire_command *m, size_t payload_bytes, int fd);
+void link_map(card *c, const store *s);
+/* memory.c */
+store *store_of(card *c, unsigned handle);
+void store_drop(card *c, store *s);
+/* faults.c: does the fault `kind` strike the n-th (from 1) event of `name`? */
+bool fault_now(const char *kind, const char *name, unsigned n);
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wire.h -- what passes between the shim in the host program and the card process, over one SEQPACKET socket
+ * (fd 3 of the card). Buffers travel as memfds mapped by both sides; only commands and completions are
+ * messages. */
+#ifndef LEANPO_SIM_WIRE_H
+#define LEANPO_SIM_WIRE_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WIRE_FD = 3, WIRE_CUS = 128, WIRE_REGS = 4096 };
+#define WIRE_RANGE (UINT64_C(64) << 30) /* bytes of device address space */
+
+enum wire_type {
+    WIRE_MAP = 1, /* fd: a buffer at [address, address + size) */
+    WIRE_UNMAP,
+    WIRE_IMAGE,     /* fd: the kernels' shared object */
+    WIRE_REGISTERS, /* fd: WIRE_CUS register maps, shared with the host */
+    WIRE_CU,        /* cu; payload: "vadd:vadd_1" */
+    WIRE_RUN        /* cu, job, fault; payload: the register map, none = as the registers are */
+};
+
+enum wire_fault { FAULT_NONE, FAULT_HANG, FAULT_ABORT, FAULT_LATE };
+
+typedef struct wire_command {
+    uint32_t type, cu, job, fault;
+    uint64_t address, size;
+    uint8_t payload[WIRE_REGS];
+} wire_command;
+#define WIRE_HEAD offsetof(wire_command, payload)
+
+#define WIRE_NO_JOB UINT32_MAX
+/* A finished job; the card's start-up answers job WIRE_NO_JOB with 0, or 1 after saying why on stderr. */
+typedef struct wire_reply {
+    uint32_t job, failed;
+} wire_reply;
+#endif
