@@ -34,7 +34,15 @@ typedef struct lpo_gemm {
 static inline lpo_mat lpo_mat_of(const lpo_karg *a, int64_t row, int64_t col) {
     return (lpo_mat){a->data, a->dtype == LPO_BF16, row, col};
 }
-enum { LPO_GEMM_ROWS = 756, LPO_GEMM_COLUMNS = 256 }; /* of one block at most; rows a multiple of every mr */
+enum {
+    LPO_GEMM_ROWS = 1512, /* of one block at most, a multiple of every mr */
+    LPO_GEMM_COLUMNS = 256,
+    LPO_GEMM_DEPTH = 384 /* of k: a sliver of A stays in the first cache while panels of B stream past it */
+};
+/* An element of C is the sum, in order, of sums over this many k (the last may be fewer), each of which adds
+ * its products one after the other with one rounding. It depends on k alone: not on m, n, threads or
+ * neighbours. */
+int64_t lpo_gemm_depth(int64_t k);
 size_t lpo_gemm_scratch(int64_t m, int64_t n, int64_t k, bool serial); /* grows with each of m, n, k */
 void lpo_gemm_run(const lpo_gemm *g, void *scratch);
 #endif

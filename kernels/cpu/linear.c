@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* linear.c -- the three products of a linear layer. Up to FEW rows (generation) are dot products with each
- * weight row, which reads w once at memory speed (backward: scaled rows added); more go through the packed
- * product. */
+/* linear.c -- the three products of a linear layer. Up to FEW rows (generation) read w once, at
+ * memory speed, without packing it, but sum in the order of the packed product: a row of y has the same bits
+ * alone and in any batch. Backward, few rows are scaled rows added; more go through the packed product. */
 #include "kernels/cpu/gemm.h"
 
-enum { FEW = 4, COLUMNS = 64 /* of db, one task */, SLICE = 1024 /* of dx */ };
+enum {
+    FEW = 4,
+    LANES = 16 /* of any instruction set at most */,
+    COLUMNS = 64 /* of db, one task */,
+    SLICE = 1024 /* of dx */
+};
 
 static const int64_t WORTH_THREADS = 1 << 17;
 
@@ -37,18 +42,22 @@ static void product(const lpo_karg *y, const lpo_karg *bias, lpo_mat a, lpo_mat 
 static void few_rows(const lpo_kcall *c, int64_t T, int64_t N, int64_t K) {
     const lpo_karg *y = &c->arg[0], *x = &c->arg[1], *w = &c->arg[2], *b = &c->arg[3];
     const lpo_simd *s = lpo_simd_get();
-    float *wide = c->scratch;
-    const float *rows = x->dtype == LPO_F32 ? x->data : wide;
-    if (x->dtype == LPO_BF16) s->widen(wide, x->data, T * K);
+    const int64_t deep = lpo_gemm_depth(K);
+    const float *rows = x->dtype == LPO_F32 ? x->data : c->scratch;
+    if (x->dtype == LPO_BF16) s->widen(c->scratch, x->data, T * K);
 #pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(N *K, WORTH_THREADS))
-    for (int64_t n = 0; n < N; n++) {
-        float one, bias = b->data ? *lpo_row(s, b, n, 1, &one) : 0;
+    for (int64_t n = 0; n < N; n += s->lanes) {
+        const int64_t width = N - n < s->lanes ? N - n : s->lanes;
+        float sum[FEW * LANES] = {0}, wide[LANES];
+        for (int64_t k = 0; k < K; k += deep)
+            s->thin((int)T, K - k < deep ? K - k : deep, rows + k, K, w->data, w->dtype == LPO_BF16,
+                    n * K + k, K, (int)width, sum, k > 0);
+        const float *bias = lpo_row(s, b, n, width, wide);
         for (int64_t t = 0; t < T; t++) {
-            float sum = bias + (w->dtype == LPO_F32
-                                    ? s->dot((const float *)w->data + n * K, rows + t * K, K)
-                                    : s->dot_bf16((const uint16_t *)w->data + n * K, rows + t * K, K));
-            *lpo_row_out(y, t * N + n, &one) = sum;
-            lpo_row_done(s, y, t * N + n, 1, &sum);
+            float *row = sum + t * s->lanes;
+            if (bias) s->add(row, row, bias, width);
+            if (y->dtype == LPO_F32) memcpy((float *)y->data + t * N + n, row, (size_t)width * sizeof *row);
+            lpo_row_done(s, y, t * N + n, width, row);
         }
     }
 }

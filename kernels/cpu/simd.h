@@ -20,10 +20,14 @@ typedef struct lpo_adam {
 } lpo_adam;
 
 typedef struct lpo_simd {
-    int mr, nr, a_width; /* a tile of C is mr x nr; a packed A sliver holds a_width lanes per k, of which mr
-                            are used */
+    int mr, nr, a_width, lanes; /* a tile of C is mr x nr; a packed A sliver holds a_width lanes per k, of
+                            which mr are used */
     /* C[m,n] = or += A-sliver * B-panel over k; m <= mr, n <= nr. */
     void (*tile)(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int m, int n, bool add);
+    /* c[m][lanes] = or += m rows of A times n <= lanes rows of B over k, both stored along k, B from element
+     * `at`. Every sum goes over k in a tile's order: the same bits. */
+    void (*thin)(int m, int64_t k, const float *a, int64_t lda, const void *b, bool bf16, int64_t at,
+                 int64_t ldb, int n, float *c, bool add);
     /* dst[k][width]: element (lane, p) from src[lane*lane_stride + p*k_stride] of f32 or bf16; what lanes..
      * hold is not defined: they only reach parts of a tile that are not stored. */
     void (*pack)(float *dst, int width, const void *src, bool bf16, int64_t lane_stride, int64_t k_stride,

@@ -12,12 +12,16 @@
 #include "kernels/number.h"
 #include "kernels/op.h"
 
-enum { NR = 2 * LANES, A_WIDTH = LANES < MR ? 2 * LANES : LANES };
+enum { NR = 2 * LANES, A_WIDTH = LANES < MR ? 2 * LANES : LANES, SHORT = MR / 2 + 1 };
 
-static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int m, int n, bool add) {
+/* `rows` is a constant wherever this is inlined: the height of the block of registers, m of which are stored.
+ */
+static inline __attribute__((always_inline)) void tile_of(const int rows, int64_t k, const float *a,
+                                                          const float *b, float *c, int64_t ldc, int m, int n,
+                                                          bool add) {
     vec acc[MR][2];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) acc[i][0] = acc[i][1] = SET1(0.0f);
+    for (int i = 0; i < rows; i++) acc[i][0] = acc[i][1] = SET1(0.0f);
     for (int i = 0; i < m; i++) { /* C is read or written only at the end: call it in now */
         __builtin_prefetch(c + i * ldc, 1);
         __builtin_prefetch(c + i * ldc + n - 1, 1);
@@ -25,22 +29,22 @@ static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ld
     for (int64_t p = 0; p < k; p++, a += A_WIDTH, b += NR) {
         const vec b0 = LOAD(b), b1 = LOAD(b + LANES);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < rows; i++) {
             const vec s = SET1(a[i]);
             acc[i][0] = FMA(s, b0, acc[i][0]);
             acc[i][1] = FMA(s, b1, acc[i][1]);
         }
     }
-    if (m == MR && n == NR) {
+    if (m == rows && n == NR) {
         if (add) {
 #pragma GCC unroll 16
-            for (int i = 0; i < MR; i++) {
+            for (int i = 0; i < rows; i++) {
                 acc[i][0] += LOAD(c + i * ldc);
                 acc[i][1] += LOAD(c + i * ldc + LANES);
             }
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < rows; i++) {
             STORE(c + i * ldc, acc[i][0]);
             STORE(c + i * ldc + LANES, acc[i][1]);
         }
@@ -48,13 +52,19 @@ static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ld
     }
     float edge[MR * NR];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
+    for (int i = 0; i < rows; i++) {
         STORE(edge + i * NR, acc[i][0]);
         STORE(edge + i * NR + LANES, acc[i][1]);
     }
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++)
             c[i * ldc + j] = add ? edge[i * NR + j] + c[i * ldc + j] : edge[i * NR + j];
+}
+static void tile(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int m, int n, bool add) {
+    if (m > SHORT)
+        tile_of(MR, k, a, b, c, ldc, m, n, add);
+    else
+        tile_of(SHORT, k, a, b, c, ldc, m, n, add);
 }
 
 static inline float element(const void *src, bool bf16, int64_t i) {
@@ -91,6 +101,45 @@ static void pack(float *dst, int width, const void *src, bool bf16, int64_t lane
     for (int64_t p = done; p < k; p++)
         for (int i = 0; i < width; i++)
             dst[p * width + i] = i < lanes ? element(src, bf16, i * lane_stride + p * k_stride) : 0;
+}
+
+/* The next `k` of the sums of `rows` rows of A with LANES rows of B (stored along k): each lane adds its
+ * products one k after the other, exactly as a tile does. */
+static inline __attribute__((always_inline)) void thin_of(const int rows, int64_t k, const float *a,
+                                                          int64_t lda, const void *b, bool bf16, int64_t at,
+                                                          int64_t ldb, int n, float *c, bool add) {
+    vec acc[4];
+#pragma GCC unroll 8
+    for (int t = 0; t < rows; t++) acc[t] = SET1(0.0f);
+    for (int64_t p = 0; p < k; p += LANES) {
+        vec r[LANES];
+        if (p + LANES <= k) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) r[i] = vector(b, bf16, at + (i < n ? i : 0) * ldb + p);
+            transpose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+#pragma GCC unroll 8
+                for (int t = 0; t < rows; t++) acc[t] = FMA(SET1(a[t * lda + p + i]), r[i], acc[t]);
+        } else
+            for (int64_t q = p; q < k; q++) {
+                float lane[LANES];
+                for (int i = 0; i < LANES; i++) lane[i] = element(b, bf16, at + (i < n ? i : 0) * ldb + q);
+#pragma GCC unroll 8
+                for (int t = 0; t < rows; t++) acc[t] = FMA(SET1(a[t * lda + q]), LOAD(lane), acc[t]);
+            }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < rows; t++) {
+        if (add) acc[t] += LOAD(c + t * LANES);
+        STORE(c + t * LANES, acc[t]);
+    }
+}
+static void thin(int m, int64_t k, const float *a, int64_t lda, const void *b, bool bf16, int64_t at,
+                 int64_t ldb, int n, float *c, bool add) {
+    for (; m >= 4; m -= 4, a += 4 * lda, c += 4 * LANES) thin_of(4, k, a, lda, b, bf16, at, ldb, n, c, add);
+    for (; m >= 2; m -= 2, a += 2 * lda, c += 2 * LANES) thin_of(2, k, a, lda, b, bf16, at, ldb, n, c, add);
+    if (m) thin_of(1, k, a, lda, b, bf16, at, ldb, n, c, add);
 }
 
 static void widen(float *restrict dst, const uint16_t *restrict src, int64_t n) {
@@ -343,6 +392,7 @@ static double sqnorm(const float *x, int64_t n) {
     return s;
 }
 
-const lpo_simd SIMD_NAME = {MR,     NR,        A_WIDTH,  tile,  pack,   widen,   narrow,      dot,   dot_bf16,
-                            axpy,   axpy_bf16, add,      scale, max_of, exp_sum, softmax_bwd, stats, sum_of,
-                            sum_sq, norm,      norm_bwd, rope,  act,    act_bwd, adam,        sqnorm};
+const lpo_simd SIMD_NAME = {MR,    NR,       A_WIDTH, LANES,       tile,    thin,      pack,
+                            widen, narrow,   dot,     dot_bf16,    axpy,    axpy_bf16, add,
+                            scale, max_of,   exp_sum, softmax_bwd, stats,   sum_of,    sum_sq,
+                            norm,  norm_bwd, rope,    act,         act_bwd, adam,      sqnorm};

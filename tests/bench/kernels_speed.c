@@ -4,11 +4,13 @@
  * prints the ratios. bench_kernels_speed [THREADS [OUT.json [CASE]]] GFLOP/s counts the multiply-adds of
  * matrix products (attention as computed by the mathematics: causal halves), best of several runs after one
  * to warm up. */
+#include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#undef I /* of complex.h, which cblas.h brings along */
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/number.h"
@@ -73,33 +75,50 @@ static void run(lpo_op op, lpo_kcall c) {
 
 static FILE *json;
 static void report(const char *name, double seconds, double gflop) {
-    printf("%-28s %10.3f ms %8.1f GFLOP/s\n", name, seconds * 1e3, gflop / seconds);
+    printf("%-36s %10.3f ms %8.1f GFLOP/s\n", name, seconds * 1e3, gflop / seconds);
     fflush(stdout);
     if (json)
         fprintf(json, "%s\n  \"%s\": {\"ms\": %.4f, \"gflop\": %.4f}", ftell(json) > 2 ? "," : "", name,
                 seconds * 1e3, gflop);
 }
 
+/* The three products of a linear layer, each beside the same product by OpenBLAS, turn by turn: on a shared
+ * machine only neighbours in time compare. bf16 operands have no peer in most builds of OpenBLAS. */
 static void linears(const char *name, int T, int K, int N, int repeats, int dtype) {
     const lpo_attrs at = {0};
     lpo_karg x = tensor(dtype, T, K), w = tensor(dtype, N, K), y = tensor(dtype, T, N),
              dw = tensor(LPO_F32, N, K), none = {0};
-    double best[3] = {1e9, 1e9, 1e9};
+    double best[6] = {1e9, 1e9, 1e9, 1e9, 1e9, 1e9};
+    const float *fx = x.data, *fw = w.data;
+    float *fy = y.data, *fdw = dw.data;
     for (int i = 0; i <= repeats; i++) {
-        double t[4] = {now()};
+        double t[7] = {now()};
         RUN(LINEAR, y, x, w, none);
         t[1] = now();
-        RUN(LINEAR_DX, x, y, w);
+        if (dtype == LPO_F32)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, T, N, K, 1, fx, K, fw, K, 0, fy, N);
         t[2] = now();
-        RUN(LINEAR_DW, dw, none, y, x);
+        RUN(LINEAR_DX, x, y, w);
         t[3] = now();
-        for (int j = 0; j < 3; j++)
+        if (dtype == LPO_F32)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, T, K, N, 1, fy, N, fw, K, 0, x.data, K);
+        t[4] = now();
+        RUN(LINEAR_DW, dw, none, y, x);
+        t[5] = now();
+        if (dtype == LPO_F32)
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, N, K, T, 1, fy, N, fx, K, 1, fdw, K);
+        t[6] = now();
+        for (int j = 0; j < 6; j++)
             if (i && t[j + 1] - t[j] < best[j]) best[j] = t[j + 1] - t[j];
     }
     for (int j = 0; j < 3; j++) {
         char full[64];
         snprintf(full, sizeof full, "%s %s", name, (const char *[]){"y", "dx", "dw"}[j]);
-        report(full, best[j], 2e-9 * T * K * N);
+        report(full, best[2 * j], 2e-9 * T * K * N);
+        if (dtype != LPO_F32) continue;
+        snprintf(full, sizeof full, "%s %s OpenBLAS", name, (const char *[]){"y", "dx", "dw"}[j]);
+        report(full, best[2 * j + 1], 2e-9 * T * K * N);
+        printf("    OpenBLAS / ours %.2f\n", best[2 * j + 1] / best[2 * j]);
     }
     free(x.data), free(w.data), free(y.data), free(dw.data);
 }
@@ -227,6 +246,7 @@ static void logprob(const char *name, int T, int H, int V, int dtype) {
 
 int main(int argc, char **argv) {
     lpo_kernels_cpu_threads(argc > 1 ? atoi(argv[1]) : 0);
+    openblas_set_num_threads(lpo_cpu_threads());
     cpu_time = getenv("CPU_TIME") != NULL;
     json = argc > 2 && *argv[2] ? fopen(argv[2], "w") : NULL;
     const char *only = argc > 3 ? argv[3] : "";
