@@ -12,6 +12,9 @@ const char *lpo_hls_preprocess_refuses(const lpo_prep_frame_args *a, int32_t pat
     if (a->out_w > HLS_MAX_OUT || a->out_h > HLS_MAX_OUT) return "the result is over 2048 pixels on a side";
     if (window_too_long(&a->horz) || window_too_long(&a->vert)) return "the scale is below 1/13";
     if (window_too_long(&a->blur_horz) || window_too_long(&a->blur_vert)) return "the blur is over 9 pixels";
+    if (a->blur_horz.n_out * a->blur_horz.stride > HLS_MAX_WEIGHTS)
+        return "the blur's weights are over 65536";
+    if (a->horz.n_out * a->horz.stride > HLS_MAX_WEIGHTS) return "the weights are over 65536";
     if (patch > HLS_MAX_PATCH) return "the patch is over 32 pixels on a side";
     for (int p = 0; p < 3; p++)
         if (a->src.plane[p] && (a->src.pitch_bytes[p] < 0 || a->src.pitch_bytes[p] % HLS_WORD))

@@ -5,7 +5,7 @@
  *   read x3 -> colour -> horizontal -> vertical -> blur horizontal -> blur vertical -> finish -> rgb
  *                                      (ring)                         (ring)                 +-> patches
  * The horizontal pass makes one column of 8 rows, 4 taps, 3 channels a clock: 96 multiply-adds whatever the
- * scale, all 8 rows sharing the weights, which stream from memory. The vertical pass makes 8 columns of one
+ * scale, all 8 rows sharing the weights, which stay on chip. The vertical pass makes 8 columns of one
  * row, 4 taps a clock. Only the two rings and the patch lines outlive a step. The arithmetic is that of
  * kernels/preprocess_pixel.h, shared with every other version. */
 #include "kernels/preprocess_pixel.h"
@@ -180,68 +180,64 @@ static int32_t weights_at(int32_t n) {
     return 2 * ((n + 15) / 16 * 16);
 }
 
-/* Horizontal pass of a band. stride 0: the band passes unchanged, column by column. */
-static void horizontal(columns out, band in, const int32_t *table, int32_t start[HLS_MAX_OUT],
-                       int32_t count[HLS_MAX_OUT], int32_t stride, int32_t n_out, int32_t n_rows, int real) {
-    int32_t n = n_rows > 0 ? n_out : 0, groups = stride ? stride / 4 : 1, at = weights_at(n_out);
-    for (int32_t i = 0; i < n; i++) {
-#pragma HLS LOOP_TRIPCOUNT max = 2048
-        uint32_t acc[HLS_LANES][3];
+/* Horizontal pass of a band. One flat loop over all tap groups of all results (n_groups of them), since
+ * nested loops of varying length would drain the pipeline at every result. stride 0: the band passes
+ * unchanged. */
+static void horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS], int32_t start[HLS_MAX_OUT],
+                       int32_t count[HLS_MAX_OUT], int32_t stride, int32_t n_groups, int32_t n_rows,
+                       int real) {
+    uint32_t acc[HLS_LANES][3];
 #pragma HLS ARRAY_PARTITION variable = acc complete dim = 0
-        for (int32_t lane = 0; lane < HLS_LANES; lane++)
-            for (int32_t c = 0; c < 3; c++) acc[lane][c] = stride ? 1u << 21 : in[lane][i][c];
-        for (int32_t g = 0; g < groups; g++) {
-#pragma HLS LOOP_TRIPCOUNT max = 14
+    int32_t i = 0, g = 0, n = n_rows > 0 ? n_groups : 0;
+    for (int32_t t = 0; t < n; t++) {
+#pragma HLS LOOP_TRIPCOUNT max = 28672
 #pragma HLS PIPELINE II = 1
-            int32_t w[4] = {0, 0, 0, 0};
-            for (int32_t k = 0; k < 4 && stride; k++) w[k] = table[at + i * stride + 4 * g + k];
-            for (int32_t lane = 0; lane < HLS_LANES; lane++) {
+        int32_t w[4] = {0, 0, 0, 0};
+        int last = !stride || 4 * g + 4 >= count[i];
+        for (int32_t k = 0; k < 4 && stride; k++) w[k] = weights[i * stride + 4 * g + k];
+        for (int32_t lane = 0; lane < HLS_LANES; lane++) {
 #pragma HLS UNROLL
-                for (int32_t c = 0; c < 3; c++) {
-                    uint32_t x[4] = {0, 0, 0, 0};
-                    for (int32_t k = 0; k < 4 && stride; k++)
-                        if (4 * g + k < count[i]) x[k] = in[lane][start[i] + 4 * g + k][c];
-                    if (stride) acc[lane][c] = tap_group(acc[lane][c], x, w, 4 * g, count[i], real, 1);
-                }
+            for (int32_t c = 0; c < 3; c++) {
+                uint32_t x[4] = {0, 0, 0, 0}, sum = g == 0 ? 1u << 21 : acc[lane][c];
+                for (int32_t k = 0; k < 4 && stride; k++)
+                    if (4 * g + k < count[i]) x[k] = in[lane][start[i] + 4 * g + k][c];
+                if (stride) sum = tap_group(sum, x, w, 4 * g, count[i], real, 1);
+                acc[lane][c] = sum;
+                if (!stride) out[i][lane][c] = in[lane][i][c];
+                if (stride && last) out[i][lane][c] = real ? sum : settle(sum, 0);
             }
         }
-        for (int32_t lane = 0; lane < HLS_LANES; lane++)
-            for (int32_t c = 0; c < 3; c++)
-                out[i][lane][c] = real || !stride ? acc[lane][c] : settle(acc[lane][c], 0);
+        g = last ? 0 : g + 1;
+        i += last;
     }
-    HLS_LOOP(n * groups, real ? REAL_II : 1, MAC_DEPTH);
-    HLS_BURST((int64_t)n * stride * 4);
+    HLS_LOOP(n, real ? REAL_II : 1, MAC_DEPTH);
 }
 
-/* Eight columns of one result row. w: the row's weights. */
-static void vertical_row(uint8_t out[HLS_MAX_IN][3], ring rows, const int32_t w[HLS_MAX_TAPS], int32_t start,
+/* One result row, eight columns at a time, flat as above. w: the row's weights. */
+static void vertical_row(uint8_t out[HLS_MAX_IN][3], ring rows, int32_t w[HLS_MAX_TAPS], int32_t start,
                          int32_t count, int32_t n_cols, int real) {
-    int32_t groups = (count + 3) / 4;
-    for (int32_t x0 = 0; x0 < n_cols; x0 += 8) {
-#pragma HLS LOOP_TRIPCOUNT max = 256
-        uint32_t acc[8][3];
+    uint32_t acc[8][3];
 #pragma HLS ARRAY_PARTITION variable = acc complete dim = 0
-        for (int32_t j = 0; j < 8; j++)
-            for (int32_t c = 0; c < 3; c++) acc[j][c] = 1u << 21;
-        for (int32_t g = 0; g < groups; g++) {
-#pragma HLS LOOP_TRIPCOUNT max = 14
+    int32_t groups = (count + 3) / 4, x0 = 0, g = 0, n = (n_cols + 7) / 8 * groups;
+    for (int32_t t = 0; t < n; t++) {
+#pragma HLS LOOP_TRIPCOUNT max = 3584
 #pragma HLS PIPELINE II = 1
-            for (int32_t j = 0; j < 8; j++) {
+        for (int32_t j = 0; j < 8; j++) {
 #pragma HLS UNROLL
-                for (int32_t c = 0; c < 3; c++) {
-                    uint32_t x[4] = {0, 0, 0, 0};
-                    for (int32_t k = 0; k < 4; k++)
-                        if (4 * g + k < count && x0 + j < n_cols)
-                            x[k] = rows[(start + 4 * g + k) % HLS_RING][x0 + j][c];
-                    acc[j][c] = tap_group(acc[j][c], x, w + 4 * g, 4 * g, count, real, 0);
-                }
+            for (int32_t c = 0; c < 3; c++) {
+                uint32_t x[4] = {0, 0, 0, 0}, sum = g == 0 ? 1u << 21 : acc[j][c];
+                for (int32_t k = 0; k < 4; k++)
+                    if (4 * g + k < count && x0 + j < n_cols)
+                        x[k] = rows[(start + 4 * g + k) % HLS_RING][x0 + j][c];
+                sum = tap_group(sum, x, w + 4 * g, 4 * g, count, real, 0);
+                acc[j][c] = sum;
+                if (g == groups - 1 && x0 + j < n_cols) out[x0 + j][c] = settle(sum, real);
             }
         }
-        for (int32_t j = 0; j < 8; j++)
-            for (int32_t c = 0; c < 3; c++)
-                if (x0 + j < n_cols) out[x0 + j][c] = settle(acc[j][c], real);
+        x0 += g == groups - 1 ? 8 : 0;
+        g = g == groups - 1 ? 0 : g + 1;
     }
-    HLS_LOOP((n_cols + 7) / 8 * groups, real ? REAL_II : 1, MAC_DEPTH);
+    HLS_LOOP(n, real ? REAL_II : 1, MAC_DEPTH);
 }
 
 /* Vertical pass: n_in new rows from row `first_in` enter the ring, n_out results from row `first_out` leave.
@@ -384,6 +380,26 @@ static void load_windows(int32_t start[HLS_MAX_OUT], int32_t count[HLS_MAX_OUT],
     }
 }
 
+/* Weights of a horizontal pass, used again for every band. Returns the tap groups of one row of results. */
+static int32_t load_weights(int32_t weights[HLS_MAX_WEIGHTS], const int32_t *table,
+                            int32_t count[HLS_MAX_OUT], int32_t n, int32_t stride) {
+    int32_t groups = 0;
+    for (int32_t i = 0; i < n * stride; i++) {
+#pragma HLS LOOP_TRIPCOUNT max = 65536
+#pragma HLS PIPELINE II = 1
+        weights[i] = table[weights_at(n) + i];
+    }
+    for (int32_t i = 0; i < n; i++) {
+#pragma HLS LOOP_TRIPCOUNT max = 2048
+#pragma HLS PIPELINE II = 1
+        groups += stride ? (count[i] + 3) / 4 : 1;
+    }
+    HLS_LOOP((n * stride + 15) / 16, 1, AXI_LATENCY);
+    HLS_LOOP(n, 1, 4);
+    HLS_BURST((int64_t)n * stride * 4);
+    return groups;
+}
+
 static void load_levels(uint32_t out[3][256], const uint32_t *levels, int32_t patch_type) {
     for (int32_t i = 0; i < 768 && patch_type != HLS_PATCH_NONE; i++) {
 #pragma HLS LOOP_TRIPCOUNT max = 768
@@ -402,10 +418,11 @@ static void fetch_step(step to[N_STAGES], const int32_t *schedule, int32_t i) {
     }
 }
 
-static void resize_horizontal(columns out, band in, const int32_t *table, int32_t start[HLS_MAX_OUT],
-                              int32_t count[HLS_MAX_OUT], int32_t stride, setup f, step s, int real) {
+static void resize_horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS],
+                              int32_t start[HLS_MAX_OUT], int32_t count[HLS_MAX_OUT], int32_t stride,
+                              int32_t n_groups, step s, int real) {
     HLS_STAGE(HORZ);
-    horizontal(out, in, table, start, count, stride, f.out_w, s.n_src, real);
+    horizontal(out, in, weights, start, count, stride, n_groups, s.n_src, real);
 }
 static void resize_vertical(band out, ring rows, columns in, const int32_t *table, int32_t start[HLS_MAX_OUT],
                             int32_t count[HLS_MAX_OUT], int32_t stride, setup f, step s, int real) {
@@ -413,10 +430,11 @@ static void resize_vertical(band out, ring rows, columns in, const int32_t *tabl
     vertical(out, rows, in, table, start, count, stride, f.out_h, f.out_w, s.src, s.n_src, s.mid, s.n_mid,
              real);
 }
-static void blur_horizontal(columns out, band in, const int32_t *table, int32_t start[HLS_MAX_OUT],
-                            int32_t count[HLS_MAX_OUT], int32_t stride, setup f, step s) {
+static void blur_horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS],
+                            int32_t start[HLS_MAX_OUT], int32_t count[HLS_MAX_OUT], int32_t stride,
+                            int32_t n_groups, step s) {
     HLS_STAGE(BLUR_HORZ);
-    horizontal(out, in, table, start, count, stride, f.out_w, s.n_mid, 0);
+    horizontal(out, in, weights, start, count, stride, n_groups, s.n_mid, 0);
 }
 static void blur_vertical(band out, ring rows, columns in, const int32_t *table, int32_t start[HLS_MAX_OUT],
                           int32_t count[HLS_MAX_OUT], int32_t stride, setup f, step s) {
@@ -440,7 +458,10 @@ void lpo_hls_preprocess(const uint8_t *plane0, const uint8_t *plane1, const uint
     const int real = mode == LPO_PREP_TORCHVISION;
     int32_t start_h[HLS_MAX_OUT], count_h[HLS_MAX_OUT], start_v[HLS_MAX_OUT], count_v[HLS_MAX_OUT];
     int32_t start_bh[HLS_MAX_OUT], count_bh[HLS_MAX_OUT], start_bv[HLS_MAX_OUT], count_bv[HLS_MAX_OUT];
+    int32_t weights_h[HLS_MAX_WEIGHTS], weights_bh[HLS_MAX_WEIGHTS];
     uint32_t level[3][256];
+#pragma HLS ARRAY_PARTITION variable = weights_h cyclic factor = 4
+#pragma HLS ARRAY_PARTITION variable = weights_bh cyclic factor = 4
     ring resized, blurred;
     patch_lines lines;
 #pragma HLS ARRAY_PARTITION variable = resized cyclic factor = 8 dim = 1
@@ -454,6 +475,10 @@ void lpo_hls_preprocess(const uint8_t *plane0, const uint8_t *plane1, const uint
     load_windows(start_v, count_v, vert_taps, out_h, vert_stride);
     load_windows(start_bh, count_bh, blur_horz_taps, out_w, blur_horz_stride);
     load_windows(start_bv, count_bv, blur_vert_taps, out_h, blur_vert_stride);
+    HLS_STAGE(HORZ);
+    const int32_t groups_h = load_weights(weights_h, horz_taps, count_h, out_w, horz_stride);
+    HLS_STAGE(BLUR_HORZ);
+    const int32_t groups_bh = load_weights(weights_bh, blur_horz_taps, count_bh, out_w, blur_horz_stride);
     load_levels(level, levels, patch_type);
 
     for (int32_t i = 0; i < n_steps; i++) {
@@ -478,9 +503,9 @@ void lpo_hls_preprocess(const uint8_t *plane0, const uint8_t *plane1, const uint
         read_plane(p1, plane1, pitch1, f, 1, s[READ1]);
         read_plane(p2, plane2, pitch2, f, 2, s[READ2]);
         colour(source, p0, p1, p2, f, s[COLOUR]);
-        resize_horizontal(passed, source, horz_taps, start_h, count_h, horz_stride, f, s[HORZ], real);
+        resize_horizontal(passed, source, weights_h, start_h, count_h, horz_stride, groups_h, s[HORZ], real);
         resize_vertical(mid, resized, passed, vert_taps, start_v, count_v, vert_stride, f, s[VERT], real);
-        blur_horizontal(soft_passed, mid, blur_horz_taps, start_bh, count_bh, blur_horz_stride, f,
+        blur_horizontal(soft_passed, mid, weights_bh, start_bh, count_bh, blur_horz_stride, groups_bh,
                         s[BLUR_HORZ]);
         blur_vertical(soft, blurred, soft_passed, blur_vert_taps, start_bv, count_bv, blur_vert_stride, f,
                       s[BLUR_VERT]);
