@@ -27,7 +27,7 @@ find_package(leanpo REQUIRED)
 add_executable(use ../use.c)
 target_link_libraries(use leanpo::leanpo)
 C
-cmake -S "$tmp/p" -B "$tmp/p/b" -DCMAKE_PREFIX_PATH="$tmp/usr" >/dev/null
+cmake -G Ninja -S "$tmp/p" -B "$tmp/p/b" -DCMAKE_PREFIX_PATH="$tmp/usr" >/dev/null
 cmake --build "$tmp/p/b" >/dev/null
 "$tmp/p/b/use"
 "$tmp/usr/bin/leanpo" --version
