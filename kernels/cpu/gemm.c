@@ -24,7 +24,8 @@ static int64_t least(int64_t a, int64_t b) {
 /* Wide blocks read packed A less often, narrow ones give every thread something. No bit depends on it. */
 static int64_t width_of(const lpo_gemm *g, int n_threads) {
     if (g->width) return g->width;
-    const int64_t width = up((g->n + 4 * n_threads - 1) / (4 * n_threads), 32);
+    const int64_t n_pieces = n_threads > 1 ? 4 * n_threads : 1;
+    const int64_t width = up((g->n + n_pieces - 1) / n_pieces, 32);
     return least(width, LPO_GEMM_COLUMNS);
 }
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* linear.c -- the three products of a linear layer. Up to FEW rows (generation) read w once, at
  * memory speed, without packing it, but sum in the order of the packed product: a row of y has the same bits
- * alone and in any batch. Backward, few rows are scaled rows added; more go through the packed product. */
+ * alone and in any batch. Backward, up to FEW_BACK rows are scaled rows added; more go through the packed
+ * product. */
 #include "kernels/cpu/gemm.h"
 
 enum {
-    FEW = 4,
+    FEW = 8,
+    FEW_BACK = 4,
     LANES = 16 /* of any instruction set at most */,
     COLUMNS = 64 /* of db, one task */,
     SLICE = 1024 /* of dx */
@@ -99,7 +101,7 @@ static void few_rows_dx(const lpo_karg *dx, const lpo_karg *dy, const lpo_karg *
 #pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(N *K, WORTH_THREADS))
     for (int64_t k = 0; k < K; k += SLICE) {
         const int64_t width = K - k < SLICE ? K - k : SLICE;
-        float sum[FEW][SLICE] = {{0}};
+        float sum[FEW_BACK][SLICE] = {{0}};
         for (int64_t n = 0; n < N; n++)
             for (int64_t t = 0; t < T; t++)
                 add_scaled(s, sum[t], one_of(s, dy, t * N + n), w, n * K + k, width);
@@ -127,7 +129,7 @@ int lpo_cpu_linear_dx(const lpo_kcall *c) {
     if (!lpo_is_float(dx) || !lpo_is_float(dy) || !lpo_is_float(w)) return -1;
     const int64_t T = dy->shape[0], N = dy->shape[1], K = w->shape[1];
     if (!lpo_is_matrix(dy, T, N) || !lpo_is_matrix(w, N, K) || !lpo_is_matrix(dx, T, K)) return -1;
-    if (T <= FEW)
+    if (T <= FEW_BACK)
         few_rows_dx(dx, dy, w, T, N, K);
     else
         product(dx, NULL, lpo_mat_of(dy, N, 1), lpo_mat_of(w, K, 1), T, K, N, c->scratch);
@@ -158,8 +160,8 @@ int lpo_cpu_linear_dw(const lpo_kcall *c) {
     if (!lpo_is_matrix(dy, T, N) || !lpo_is_matrix(x, T, K) || !lpo_is_matrix(dw, N, K) ||
         !lpo_is_vector(db, N))
         return -1;
-    if (dw->data && T <= FEW) few_rows_dw(dw->data, dy, x, T, N, K);
-    if (dw->data && T > FEW) {
+    if (dw->data && T <= FEW_BACK) few_rows_dw(dw->data, dy, x, T, N, K);
+    if (dw->data && T > FEW_BACK) {
         lpo_gemm g = {.m = N,
                       .n = K,
                       .k = T,

@@ -255,6 +255,12 @@ static lpo_stats stats(const float *z, int64_t n) {
     }
     s.sum = sum;
     s.dot = d;
+    for (; s.best + LANES < n; s.best += LANES) { /* whole vectors without it */
+        int found = 0;
+#pragma omp simd reduction(| : found)
+        for (int i = 0; i < LANES; i++) found |= z[s.best + i] == m;
+        if (found) break;
+    }
     while (s.best + 1 < n && !(z[s.best] == m)) s.best++;
     return s;
 }
