@@ -65,6 +65,20 @@ static inline double hls_log(double x) {
     return hls_log_ratio((u.value - 1.0) / (u.value + 1.0)) + e * 0.6931471805599453;
 }
 
+/* Square root, x >= 0 and not subnormal: 1/sqrt by Newton from the halved exponent. */
+static inline double hls_sqrt(double x) {
+    hls_f64 u;
+    if (!(x > 0.0)) return 0.0;
+    u.value = x;
+    u.bits = 0x5fe6eb50c7b537a9ULL - (u.bits >> 1);
+    double y = u.value;
+    for (int i = 0; i < 5; i++) {
+#pragma HLS UNROLL
+        y = y * (1.5 - 0.5 * x * y * y);
+    }
+    return x * y;
+}
+
 static inline double hls_sigmoid(double z) {
     double e = hls_exp(z >= 0 ? -z : z);
     return (z >= 0 ? 1.0 : e) / (1.0 + e);
