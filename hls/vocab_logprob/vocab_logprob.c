@@ -2,14 +2,14 @@
 /* vocab_logprob.c -- log-probability of a target from its row of bf16 logits resident on the card.
  * Its niche is verification: logits that must cross PCIe first lose to a fused GPU kernel by far.
  *
- * A DATAFLOW region repeats for every chunk of 2048 logits:  read -> max -> sum -> merge
+ * A DATAFLOW region repeats for every chunk of 8192 logits:  read -> max -> sum -> merge
  * The maximum of a chunk is known before its exponentials begin, so no running sum is ever rescaled inside
  * the 32 lanes; only the merge, once a chunk, rescales, in double. A stage takes 32 logits a clock. */
 #include "hls/abi.h"
 #include "hls/real.h"
 #include "hls/timing.h"
 
-enum { LANES = 32, PHASES = 8, CHUNK = 2048, WORDS = CHUNK / LANES, AXI_LATENCY = 70, EXP_DEPTH = 60 };
+enum { LANES = 32, PHASES = 8, CHUNK = 8192, WORDS = CHUNK / LANES, AXI_LATENCY = 70, EXP_DEPTH = 60 };
 enum { READ, MAX, SUM, MERGE };
 
 /* Logits as floats; those past the row's end are absent (n counts the present). */
