@@ -10,20 +10,20 @@ add_library(hls STATIC ${hls_src} $<TARGET_OBJECTS:hls_host>)
 target_link_libraries(hls PRIVATE leanpo_flags)
 target_compile_options(hls PRIVATE -Wno-unknown-pragmas)
 
-add_library(hls_kernels_cxx OBJECT ${hls_src})
-set_property(TARGET hls_kernels_cxx PROPERTY C_STANDARD) # unset: the standard is the next line's
-set_target_properties(hls_kernels_cxx PROPERTIES C_EXTENSIONS ON)
-target_compile_options(hls_kernels_cxx PRIVATE -x c++ -std=c++14 -fno-exceptions -fno-rtti -Wall -Wextra -Wconversion
-  -Wno-sign-conversion -Wshadow -Wvla -Werror -Wno-unknown-pragmas -ffp-contract=off -fvisibility=hidden)
-target_include_directories(hls_kernels_cxx PRIVATE ${CMAKE_SOURCE_DIR})
-if(LEANPO_SANITIZE)
-  target_compile_options(hls_kernels_cxx PRIVATE -fsanitize=${LEANPO_SANITIZE} -fno-omit-frame-pointer)
-endif()
+if(LEANPO_TESTS) # the C++ twin needs g++, which a plain build does not
+  add_library(hls_kernels_cxx OBJECT ${hls_src})
+  set_property(TARGET hls_kernels_cxx PROPERTY C_STANDARD) # unset: the standard is the next line's
+  set_target_properties(hls_kernels_cxx PROPERTIES C_EXTENSIONS ON)
+  target_compile_options(hls_kernels_cxx PRIVATE -x c++ -std=c++14 -fno-exceptions -fno-rtti -Wall -Wextra -Wconversion
+    -Wno-sign-conversion -Wshadow -Wvla -Werror -Wno-unknown-pragmas -ffp-contract=off -fvisibility=hidden)
+  target_include_directories(hls_kernels_cxx PRIVATE ${CMAKE_SOURCE_DIR})
+  if(LEANPO_SANITIZE)
+    target_compile_options(hls_kernels_cxx PRIVATE -fsanitize=${LEANPO_SANITIZE} -fno-omit-frame-pointer)
+  endif()
 
-add_library(hls_cxx STATIC $<TARGET_OBJECTS:hls_kernels_cxx> $<TARGET_OBJECTS:hls_host>)
-set_target_properties(hls_cxx PROPERTIES LINKER_LANGUAGE C)
+  add_library(hls_cxx STATIC $<TARGET_OBJECTS:hls_kernels_cxx> $<TARGET_OBJECTS:hls_host>)
+  set_target_properties(hls_cxx PROPERTIES LINKER_LANGUAGE C)
 
-if(LEANPO_TESTS)
   enable_testing()
   find_library(CRITERION_LIB criterion REQUIRED)
   file(GLOB hls_tests CONFIGURE_DEPENDS tests/emu/hls_*.c)
