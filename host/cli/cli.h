@@ -52,6 +52,9 @@ void cli_signals(void);
 /* Print obj as one JSON line on stdout and drop it. */
 int cli_print_json(json_t *obj);
 
+/* export lines for a shell: XRT finds the software card instead of hardware. */
+int cli_print_xrt_env(void);
+
 int cmd_demo(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

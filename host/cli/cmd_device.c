@@ -9,9 +9,13 @@
 enum { MAX = 64 };
 
 int cmd_devices(int argc, char **argv) {
-    int json = 0, n_rest, rc;
-    const cli_option opts[] = {{"json", CLI_FLAG, &json, NULL, "as JSON"}, {0}};
+    int json = 0, xrt_env = 0, n_rest, rc;
+    const cli_option opts[] = {{"json", CLI_FLAG, &json, NULL, "as JSON"},
+                               {"xrt-env", CLI_FLAG, &xrt_env, NULL,
+                                "environment of the software card: eval \"$(leanpo devices --xrt-env)\""},
+                               {0}};
     if ((rc = cli_parse("devices", opts, argc, argv, &n_rest, NULL, NULL))) return rc;
+    if (xrt_env) return cli_print_xrt_env();
     lpo_device_desc d[MAX];
     int n = lpo_device_list(d, MAX);
     json_t *list = json_array();

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_VALUES = 128 };
 
@@ -236,6 +237,33 @@ static int build(int argc, char **argv) {
     o.n_include_dirs = include.n;
     o.out = out.v[0];
     return lpo_xclbin_build(&o, &err) ? cli_fail("xclbin", &err) : CLI_OK;
+}
+
+static void print_quoted(const char *name, const char *dir, const char *rest) {
+    printf("export %s='", name);
+    for (; *dir; dir++) fputs(*dir == '\'' ? "'\\''" : (char[]){*dir, 0}, stdout);
+    printf("%s'\n", rest);
+}
+
+int cli_print_xrt_env(void) {
+    char dir[4096], shim[4200];
+    lpo_error err = {0};
+    if (lpo_card_dir(dir, sizeof dir, &err)) return cli_fail("devices", &err);
+    snprintf(shim, sizeof shim, "%s/xrt/lib/libxrt_swemu.so.2", dir);
+    if (access(shim, R_OK)) {
+        lpo_fail(
+            &err, LPO_ENOTFOUND,
+            "%.300s is missing: this build found no XRT (scripts/packages install card, then build again)",
+            shim);
+        return cli_fail("devices", &err);
+    }
+    puts("export XCL_EMULATION_MODE=sw_emu");
+    print_quoted("XILINX_XRT", dir, "/xrt");
+    print_quoted("EMCONFIG_PATH", dir, "/env");
+    print_quoted("OCL_ICD_VENDORS", dir, "/env/xilinx.icd");
+    print_quoted("XRT_INI_PATH", dir, "/env/xrt.ini");
+    puts("export USER=\"${USER:-$(id -un)}\""); /* XRT's emulation dereferences it */
+    return CLI_OK;
 }
 
 int cmd_xclbin(int argc, char **argv) {
