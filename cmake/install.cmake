@@ -9,7 +9,7 @@ foreach(part IN LISTS parts)
   add_dependencies(leanpo_shared ${part})
 endforeach()
 target_link_libraries(leanpo_shared PRIVATE leanpo_flags -Wl,--whole-archive ${archives} -Wl,--no-whole-archive
-  PkgConfig::AV PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::PCRE2 PkgConfig::UTF8PROC ${OPENBLAS_LIB} OpenMP::OpenMP_C
+  PkgConfig::AV PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::PCRE2 PkgConfig::UTF8PROC OpenMP::OpenMP_C
   Threads::Threads ${CMAKE_DL_LIBS} m)
 
 configure_file(cmake/leanpo.pc.in leanpo.pc @ONLY)

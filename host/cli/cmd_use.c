@@ -67,10 +67,10 @@ static json_t *eval_json(const lpo_eval_result *r) {
         json_object_set_new(types, r->type[i].name,
                             json_pack("{sI sf sf}", "n", (json_int_t)r->type[i].n, "accuracy",
                                       r->type[i].accuracy, "content_f1", r->type[i].content_f1));
-    return json_pack("{sI sI sf sf sf sf sf sf so}", "n", (json_int_t)r->n, "n_bad", (json_int_t)r->n_bad,
+    return json_pack("{sI sI sf sf sf sf sf sf sf so}", "n", (json_int_t)r->n, "n_bad", (json_int_t)r->n_bad,
                      "accuracy", r->accuracy, "exact_match", r->exact_match, "token_f1", r->token_f1,
-                     "content_f1", r->content_f1, "seconds", r->seconds, "tokens_per_s", r->tokens_per_s,
-                     "types", types);
+                     "content_f1", r->content_f1, "mean_logp", r->mean_logp, "seconds", r->seconds,
+                     "tokens_per_s", r->tokens_per_s, "types", types);
 }
 
 int cmd_eval(int argc, char **argv) {
@@ -98,9 +98,9 @@ int cmd_eval(int argc, char **argv) {
     if (lpo_eval(&r, &o, cli_progress, NULL, &err)) return cli_fail("eval", &err);
     if (json) return cli_print_json(eval_json(&r));
     printf("%lld questions (%lld skipped): accuracy %.3f, exact match %.3f, content-word F1 %.3f, token F1 "
-           "%.3f; %.0f tokens/s\n",
+           "%.3f, log-likelihood of the truth %.4f per token; %.0f tokens/s\n",
            (long long)r.n, (long long)r.n_bad, r.accuracy, r.exact_match, r.content_f1, r.token_f1,
-           r.tokens_per_s);
+           r.mean_logp, r.tokens_per_s);
     for (int i = 0; i < r.n_types; i++)
         printf("  %-12s %5lld  accuracy %.3f  content-word F1 %.3f\n", r.type[i].name, (long long)r.type[i].n,
                r.type[i].accuracy, r.type[i].content_f1);

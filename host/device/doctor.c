@@ -2,7 +2,6 @@
 /* doctor.c -- see doctor.h. Everything optional is looked for with dlopen, as the drivers themselves will. */
 #include "leanpo/doctor.h"
 
-#include <cblas.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <stdbool.h>
@@ -22,17 +21,6 @@ static void cpu_isa(lpo_finding *f) {
 #else
     snprintf(f->detail, sizeof f->detail, "%ld threads, portable kernels", sysconf(_SC_NPROCESSORS_ONLN));
 #endif
-}
-
-static void blas(lpo_finding *f) {
-    f->name = "OpenBLAS";
-    bool openmp = openblas_get_parallel() == 2;
-    f->state = openmp ? LPO_FOUND : LPO_BROKEN;
-    snprintf(f->detail, sizeof f->detail, "%s (%s)", openblas_get_config(),
-             openmp ? "OpenMP flavour" : "not the OpenMP flavour: two thread pools will fight");
-    f->fix = openmp ? NULL
-                    : "apt-get install libopenblas0-openmp && update-alternatives --config "
-                      "libopenblas.so.0-x86_64-linux-gnu";
 }
 
 static void library(lpo_finding *f, const char *name, const char *const *sonames, const char *fix) {
@@ -80,7 +68,6 @@ int lpo_doctor(lpo_finding *out, int max) {
     int n = 0;
     memset(all, 0, sizeof all);
     cpu_isa(&all[n++]);
-    blas(&all[n++]);
     library(&all[n++], "CUDA driver", (const char *const[]){"libcuda.so.1", NULL},
             "install the NVIDIA driver; without it the backbone runs on the CPU");
     library(&all[n++], "OpenCL loader", (const char *const[]){"libOpenCL.so.1", NULL},

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "leanpo/train.h"
+#include "train/engine.h"
 #include "train/session.h"
 
 #include <stdlib.h>
@@ -108,12 +109,38 @@ static lpo_status answer_all(evaluation *e, lpo_progress_fn *progress, void *use
     return s;
 }
 
+/* Sum over the records of the mean log-probability per token of the truth, in batches of 8 as `leanpo score`
+ * takes them. */
+static lpo_status add_likelihoods(evaluation *e, lpo_error *err) {
+    lpo_engine engine;
+    lpo_loader *loader = NULL;
+    lpo_loader_options lo = lpo_loader_options_default();
+    lo.batch_size = 8;
+    lpo_status s = lpo_engine_open(&engine, e->session.model, false, err);
+    if (!s) s = lpo_loader_create(&loader, e->data, &e->session.recipe, &lo, err);
+    lpo_batch *b;
+    while (!s && !(s = lpo_loader_next(&b, loader, NULL, err))) {
+        lpo_rows r;
+        s = lpo_engine_forward(&r, &engine, b, 0, b->n_samples, false, false, err);
+        for (int32_t i = 0; i < b->n_samples && !s; i++) {
+            double sum = 0;
+            for (int64_t k = r.start_w[i]; k < r.start_w[i + 1]; k++) sum += r.t_w[k];
+            e->r.mean_logp += sum / (double)(r.start_w[i + 1] - r.start_w[i]);
+        }
+        lpo_loader_release(loader, b);
+    }
+    lpo_loader_destroy(loader);
+    lpo_engine_close(&engine);
+    return s == LPO_EEND ? LPO_OK : s;
+}
+
 static void finish(evaluation *e) {
     double n = (double)e->r.n;
     e->r.accuracy /= n;
     e->r.content_f1 /= n;
     e->r.token_f1 /= n;
     e->r.exact_match /= n;
+    e->r.mean_logp /= n;
     for (int i = 0; i < e->r.n_types; i++) {
         e->r.type[i].accuracy /= (double)e->r.type[i].n;
         e->r.type[i].content_f1 /= (double)e->r.type[i].n;
@@ -138,6 +165,7 @@ lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo_progres
     if (!s) s = lpo_dataset_validate(e.data, &e.session.recipe, e.session.n_threads, progress, user, err);
     if (!s && o->out) s = lpo_writer_open(&e.out, o->out, err);
     if (!s) s = answer_all(&e, progress, user, err);
+    if (!s) s = add_likelihoods(&e, err);
     if (e.out) {
         if (s)
             lpo_writer_abort(e.out);

@@ -71,8 +71,9 @@ typedef struct lpo_eval_result {
     int64_t n, n_bad;
     double accuracy; /* share of answers whose content words are those of the reference, none missing, none
                         beside */
-    double exact_match, token_f1, content_f1, mean_logp;
-    int n_types; /* by the record's "type" key */
+    double exact_match, token_f1, content_f1;
+    double mean_logp; /* of the reference answers: mean over records of the log-probability per token */
+    int n_types;      /* by the record's "type" key */
     struct {
         char name[32];
         int64_t n;
