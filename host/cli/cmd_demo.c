@@ -338,10 +338,10 @@ static lpo_status write_report(const demo *d, lpo_error *err) {
     const lpo_eval_result *r[] = {&d->before, &d->sft, &d->after};
     static const char *const label[] = {"before SFT", "after SFT", "after LeanPO"};
     int n_bars = 0, n_rows = 1;
-    for (int k = 0; k < 3; k++) bars[n_bars++] = (lpo_report_bar){"all", label[k], r[k]->accuracy};
+    for (int k = 0; k < 3; k++) bars[n_bars++] = (lpo_report_bar){"all", label[k], r[k]->accuracy, 0, 0};
     for (int t = 0; t < d->sft.n_types; t++)
         for (int k = 0; k < 3; k++)
-            bars[n_bars++] = (lpo_report_bar){d->sft.type[t].name, label[k], r[k]->type[t].accuracy};
+            bars[n_bars++] = (lpo_report_bar){d->sft.type[t].name, label[k], r[k]->type[t].accuracy, 0, 0};
     size_t i;
     json_t *s;
     json_array_foreach(d->samples, i, s) {
@@ -375,19 +375,18 @@ static lpo_status write_report(const demo *d, lpo_error *err) {
         snprintf(runs[k], sizeof runs[k], "%s/runs/%s", d->out, run[k]);
         list[k] = (lpo_report_run){title[k], runs[k]};
     }
-    lpo_report rep = {"LeanPO on the moving-shapes world",
-                      paragraphs,
-                      "Held-out accuracy by question type",
-                      bars,
-                      n_bars,
-                      "Answers that LeanPO changed",
-                      rows,
-                      n_rows,
-                      list,
-                      4};
     char path[4096];
+    lpo_page *p;
     snprintf(path, sizeof path, "%s/report.html", d->out);
-    return lpo_report_write(path, &rep, err);
+    lpo_status st = lpo_page_open(&p, path, "LeanPO on the moving-shapes world", err);
+    if (st) return st;
+    for (int k = 0; paragraphs[k]; k++) lpo_page_text(p, paragraphs[k]);
+    lpo_page_heading(p, "Held-out accuracy by question type");
+    lpo_page_bars(p, bars, n_bars);
+    lpo_page_heading(p, "Answers that LeanPO changed");
+    lpo_page_table(p, rows, n_rows);
+    for (int k = 0; k < 4; k++) lpo_page_run(p, &list[k]);
+    return lpo_page_close(p, err);
 }
 
 int cmd_demo(int argc, char **argv) {

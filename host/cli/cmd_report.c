@@ -23,9 +23,14 @@ int cmd_report(int argc, char **argv) {
     char path[4096];
     snprintf(path, sizeof path, "%s/report.html", run);
     lpo_report_run one = {"Curves", run};
-    lpo_report r = {.title = run, .runs = &one, .n_runs = 1};
+    lpo_page *page;
     lpo_error err;
-    if (lpo_report_write(out ? out : path, &r, &err)) return cli_fail("report", &err);
+    lpo_status s = lpo_page_open(&page, out ? out : path, run, &err);
+    if (!s) {
+        lpo_page_run(page, &one);
+        s = lpo_page_close(page, &err);
+    }
+    if (s) return cli_fail("report", &err);
     puts(out ? out : path);
     return CLI_OK;
 }
