@@ -17,17 +17,17 @@ size_t lpo_cpu_attn_cached_scratch(const lpo_kcall *c) {
 static int check(const lpo_kcall *c, const lpo_heads *h) {
     const lpo_karg *o = &c->arg[0], *cache = &c->arg[1], *qkv = &c->arg[2], *cu = &c->arg[3],
                    *slot = &c->arg[4], *past = &c->arg[5];
-    const int64_t T = qkv->shape[0], S = cu->shape[0] - 1;
+    const int64_t T = qkv->shape[0], S = cu->shape[0] - 1, rows = cache->shape[0] * cache->shape[1];
     if (!lpo_is_float(o) || !lpo_is_float(cache) || !lpo_is_float(qkv) || cache->ndim != 4 ||
         cache->shape[2] != 2 || cache->shape[3] != h->n_kv * h->d || !lpo_is_matrix(qkv, T, h->W) ||
         !lpo_is_matrix(o, T, h->n_q * h->d))
         return -1;
     if (!lpo_cpu_cu_ok(cu, T) || !lpo_cpu_ids_ok(slot, S, 0, cache->shape[0]) ||
-        !lpo_cpu_ids_ok(past, S, 0, cache->shape[1] + 1))
+        !lpo_cpu_ids_ok(past, S, 0, rows + 1))
         return -1;
-    const int32_t *at = cu->data, *had = past->data;
+    const int32_t *at = cu->data, *in = slot->data, *had = past->data;
     for (int64_t s = 0; s < S; s++)
-        if (had[s] + (at[s + 1] - at[s]) > cache->shape[1]) return -1;
+        if (in[s] * cache->shape[1] + had[s] + (at[s + 1] - at[s]) > rows) return -1;
     return 0;
 }
 

@@ -5,7 +5,7 @@
 #include "kernels/ref/ref.h"
 
 size_t lpo_ref_attn_cached_scratch(const lpo_kcall *c) {
-    return (size_t)c->arg[1].shape[1] * sizeof(double);
+    return (size_t)(c->arg[1].shape[0] * c->arg[1].shape[1]) * sizeof(double);
 }
 
 static int check(const lpo_kcall *c) {
@@ -23,7 +23,7 @@ static int check(const lpo_kcall *c) {
     if (S < 0 || at[0] != 0 || at[S] != T || slot->shape[0] != S || past->shape[0] != S) return -1;
     for (int64_t s = 0; s < S; s++)
         if (at[s] > at[s + 1] || in[s] < 0 || in[s] >= cache->shape[0] || had[s] < 0 ||
-            had[s] + (at[s + 1] - at[s]) > cache->shape[1])
+            in[s] * cache->shape[1] + had[s] + (at[s + 1] - at[s]) > cache->shape[0] * cache->shape[1])
             return -1;
     return 0;
 }

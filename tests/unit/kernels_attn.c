@@ -69,8 +69,8 @@ Test(kernels_attn, backward) {
 }
 
 /* New rows are appended to their slot and see all before them: prefill, one row behind a long past, several
- * sequences in shuffled slots, and a cache narrower than the activations. The cache itself is compared too.
- */
+ * sequences in shuffled slots, slots of one row that sequences run on from, and a cache narrower than the
+ * activations. The cache itself is compared too. */
 Test(kernels_attn, cached) {
     static const struct {
         int n_q, n_kv, d, S, slots, max_len;
@@ -80,6 +80,7 @@ Test(kernels_attn, cached) {
         {6, 2, 32, 1, 2, 700, {0, 1}, {1}, {650}},
         {4, 4, 80, 3, 4, 300, {0, 1, 1, 200}, {2, 0, 3}, {299, 7, 90}},
         {4, 1, 128, 2, 2, 64, {0, 30, 64}, {1, 0}, {34, 1}},
+        {4, 2, 32, 2, 470, 1, {0, 1, 61}, {3, 400}, {300, 10}},
     };
     for (size_t i = 0; i < sizeof k / sizeof *k; i++)
         for (int mix = 0; mix < 3; mix++) {
@@ -96,10 +97,10 @@ Test(kernels_attn, cached) {
         }
 }
 
-/* Tables a caller could get wrong are refused: rows that do not fit the slot, a slot that is not there, cu
+/* Tables a caller could get wrong are refused: rows behind the end of the cache, a slot that is not there, cu
  * that falls. */
 Test(kernels_attn, refuses_bad_tables) {
-    const int32_t cu[] = {0, 3}, bad_cu[] = {0, 4, 3}, slot[] = {0}, bad_slot[] = {2}, past[] = {6},
+    const int32_t cu[] = {0, 3}, bad_cu[] = {0, 4, 3}, slot[] = {1}, bad_slot[] = {2}, past[] = {6},
                   ok[] = {1};
     const lpo_attrs a = {.n_q = 1, .n_kv = 1, .d_head = 4, .scale = 1, .causal = 1};
     for (int set = 0; set < 2; set++)
