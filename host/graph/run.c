@@ -56,23 +56,39 @@ static double pairs_ratio(const lpo_tape *t, const lpo_node *n) {
     return pairs * (double)S / (T * T);
 }
 
-static void report(lpo_tape *t, const lpo_item *it, double start_s) {
-    double seconds = now_s() - start_s;
-    if (it->device < 0) {
-        t->trace(t->trace_user, LPO_N_OPS, -1, start_s, seconds, 0, 2.0 * (double)it->size_bytes);
-        return;
-    }
+static void work_of(double *flops, double *bytes, const lpo_tape *t, const lpo_item *it) {
+    *flops = 0;
+    *bytes = 2.0 * (double)it->size_bytes;
+    if (it->device < 0) return;
     const lpo_node *n = &t->nodes[it->node];
     lpo_type type[LPO_MAX_ARGS];
-    double bytes = 0;
+    *bytes = 0;
     for (int k = 0; k < LPO_MAX_ARGS; k++) {
         type[k] = n->arg[k] < 0 ? (lpo_type){.dtype = -1} : t->values[n->arg[k]].type;
-        if (n->arg[k] >= 0) bytes += (double)lpo_type_bytes(&type[k]);
+        if (n->arg[k] >= 0) *bytes += (double)lpo_type_bytes(&type[k]);
     }
     const lpo_rule *r = &lpo_rules[n->op];
-    double flops =
-        r->flops ? r->flops(type, &n->attrs) * pairs_ratio(t, n) : (double)lpo_type_count(&type[0]);
-    t->trace(t->trace_user, n->op, it->device, start_s, seconds, flops, bytes);
+    *flops = r->flops ? r->flops(type, &n->attrs) * pairs_ratio(t, n) : (double)lpo_type_count(&type[0]);
+}
+
+static void report(lpo_tape *t, const lpo_item *it, double start_s) {
+    double flops, bytes, seconds = now_s() - start_s;
+    work_of(&flops, &bytes, t, it);
+    const bool is_copy = it->device < 0;
+    t->trace(t->trace_user, is_copy ? LPO_N_OPS : t->nodes[it->node].op, is_copy ? -1 : it->device, start_s,
+             seconds, flops, bytes);
+}
+
+void lpo_tape_work(double *flops, double *bytes, const lpo_tape *t, int first, int last) {
+    *flops = *bytes = 0;
+    if (!t->planned) return;
+    if (last < 0 || last > t->n_nodes) last = t->n_nodes;
+    for (int32_t j = t->item_at[first]; j < t->item_at[last]; j++) {
+        double f, b;
+        work_of(&f, &b, t, &t->items[j]);
+        *flops += f;
+        *bytes += b;
+    }
 }
 
 lpo_status lpo_tape_run(lpo_tape *t, int first, int last, lpo_error *err) {

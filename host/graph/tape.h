@@ -105,4 +105,6 @@ int32_t lpo_val_dtype(const lpo_tape *t, lpo_val x);
 typedef void lpo_tape_trace_fn(void *user, lpo_op op, int device, double start_s, double seconds,
                                double flops, double bytes);
 void lpo_tape_trace(lpo_tape *t, lpo_tape_trace_fn *fn, void *user);
+/* The same sums for a range of steps of a planned tape, without running it. */
+void lpo_tape_work(double *flops, double *bytes, const lpo_tape *t, int first, int last);
 #endif

@@ -2,6 +2,9 @@
 /* engine.c -- see engine.h. */
 #include "train/engine.h"
 
+#include "base/clock.h"
+#include "base/trace.h"
+
 #include <string.h>
 
 lpo_status lpo_engine_open(lpo_engine *e, lpo_model *m, bool checkpoint, lpo_error *err) {
@@ -98,11 +101,43 @@ static lpo_status read_back(lpo_rows *r, lpo_engine *e, const lpo_forward_out *f
     return LPO_OK;
 }
 
+static const char *device_name(const lpo_engine *e, int device) {
+    const lpo_placement *p = lpo_model_placement(e->model);
+    return device < 0 || device >= p->n_devices ? "cpu" : lpo_device_driver(p->device[device])->name;
+}
+
+/* A range of steps as a span with the work it stands for; returns its seconds. */
+static double account(const lpo_engine *e, double begin_s, const char *stage, int first, int last) {
+    double flops, bytes;
+    if (lpo_trace_on()) {
+        lpo_tape_work(&flops, &bytes, e->tape, first, last);
+        lpo_trace_end(begin_s, stage, device_name(e, 0), NULL, bytes, flops);
+        lpo_trace_count("bytes:tape", (double)lpo_tape_arena_bytes(e->tape));
+    }
+    return lpo_now_s() - begin_s;
+}
+
+static void on_op(void *user, lpo_op op, int device, double start_s, double seconds, double flops,
+                  double bytes) {
+    static const char *const names[] = {
+#define LPO_X(id, name, n_args, out, inout) name,
+        LPO_OP_LIST(LPO_X)
+#undef LPO_X
+            "copy"};
+    lpo_trace_put(
+        &(lpo_span){"op", device_name(user, device), names[op], start_s, seconds, bytes, flops, false});
+}
+
+void lpo_engine_trace_ops(lpo_engine *e) {
+    lpo_tape_trace(e->tape, on_op, e);
+}
+
 lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, int32_t first, int32_t n,
                               bool both, bool train, lpo_error *err) {
     lpo_model_batch mb;
     lpo_forward_out f;
     const lpo_forward_options fo = {.checkpoint = train && e->checkpoint, .want_stats = true};
+    const double t0 = lpo_now_s();
     lpo_arena_reset(e->arena);
     lpo_tape_reset(e->tape);
     lpo_status s = lay_out_rows(out, e->arena, b, first, n, both, err);
@@ -119,8 +154,14 @@ lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, 
         lpo_tape_backward(e->tape, f.logp, e->dlogp);
     }
     s = lpo_tape_plan(e->tape, err);
-    if (!s) s = lpo_tape_run(e->tape, 0, e->n_forward, err);
-    return s ? s : read_back(out, e, &f, err);
+    if (s) return s;
+    const double t1 = lpo_now_s();
+    lpo_trace_end(t0, "record", "cpu", NULL, 0, 0);
+    s = lpo_tape_run(e->tape, 0, e->n_forward, err);
+    if (!s) s = read_back(out, e, &f, err);
+    e->record_s += t1 - t0;
+    e->forward_s += account(e, t1, "forward", 0, e->n_forward);
+    return s;
 }
 
 lpo_status lpo_engine_backward(lpo_engine *e, const lpo_rows *r, const double *g_w, const double *g_l,
@@ -130,6 +171,7 @@ lpo_status lpo_engine_backward(lpo_engine *e, const lpo_rows *r, const double *g
     double *g = lpo_arena_alloc(e->arena, (size_t)n, sizeof *g);
     float *g32 = lpo_arena_alloc(e->arena, (size_t)n, sizeof *g32);
     if (!g || !g32) return lpo_fail(err, LPO_ENOMEM, "out of memory for a batch");
+    const double t0 = lpo_now_s();
     double *at = g;
     for (int32_t i = 0; i < r->n; i++) {
         for (int64_t k = r->start_w[i]; k < r->start_w[i + 1]; k++) *at++ = g_w[k];
@@ -137,5 +179,7 @@ lpo_status lpo_engine_backward(lpo_engine *e, const lpo_rows *r, const double *g
     }
     for (int64_t i = 0; i < n; i++) g32[i] = (float)g[i];
     lpo_status s = lpo_tape_write(e->tape, e->dlogp, f64 ? (const void *)g : g32, err);
-    return s ? s : lpo_tape_run(e->tape, e->n_forward, -1, err);
+    if (!s) s = lpo_tape_run(e->tape, e->n_forward, -1, err);
+    e->backward_s += account(e, t0, "backward", e->n_forward, -1);
+    return s;
 }

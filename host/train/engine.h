@@ -27,11 +27,14 @@ typedef struct lpo_engine {
     lpo_arena *arena;
     bool checkpoint; /* recompute activations in the backward pass */
     lpo_val logp, dlogp;
-    int n_forward; /* steps of the forward pass */
+    int n_forward;                          /* steps of the forward pass */
+    double record_s, forward_s, backward_s; /* spent so far */
 } lpo_engine;
 
 lpo_status lpo_engine_open(lpo_engine *e, lpo_model *m, bool checkpoint, lpo_error *err);
 void lpo_engine_close(lpo_engine *e); /* a zeroed one is fine */
+/* From now on each op is a span of the trace. The device is waited for after each: the step gets slower. */
+void lpo_engine_trace_ops(lpo_engine *e);
 
 /* samples[first..first+n) of b. both: the rejected side too. train: a backward pass follows. */
 lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, int32_t first, int32_t n,
