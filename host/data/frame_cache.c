@@ -5,6 +5,7 @@
 #include "data/frame_cache.h"
 
 #include "base/clock.h"
+#include "base/trace.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -122,6 +123,7 @@ static lpo_status load(lpo_frame_cache *c, entry *e, const lpo_prep_options *pre
     e->state = READY;
     c->used_bytes += e->size_bytes;
     evict(c);
+    lpo_trace_count("bytes:frame_cache", (double)c->used_bytes);
     pthread_cond_broadcast(&c->loaded);
     return LPO_OK;
 }

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "base/trace.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -88,7 +89,9 @@ static lpo_status add_clip(int32_t *index, slot *s, const lpo_loader *l, const c
     s->own.pins[b->n_clips] = clip;
     *index = b->n_clips++;
     if (!patches) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for %zu patches", video, rows);
+    const double t0 = lpo_trace_begin();
     lpo_prep_patchify(patches, clip, p);
+    lpo_trace_end(t0, "patchify", "cpu", NULL, (double)(rows * cols) * 5, 0); /* a byte in, a float out */
     b->clips[*index] =
         (lpo_batch_clip){patches, clip->grid_t, clip->grid_h, clip->grid_w, clip->second_per_grid};
     return LPO_OK;
@@ -131,7 +134,9 @@ static lpo_status make_batch(worker *w, slot *s, int64_t step, lpo_error *err) {
         sm->clip = -1;
         lpo_status st = LPO_OK;
         if (sm->record->video) st = add_clip(&sm->clip, s, l, sm->record->video, err);
+        const double t = lpo_trace_begin();
         if (!st) st = add_tokens(sm, l->recipe, sm->clip < 0 ? NULL : s->own.pins[sm->clip], err);
+        lpo_trace_end(t, "tokenize", "cpu", NULL, 0, 0);
         if (st)
             return lpo_fail_in(err, st, "%s:%lld", lpo_dataset_path(l->data), (long long)sm->record->line);
     }
@@ -150,14 +155,25 @@ static void empty_slot(lpo_loader *l, slot *s) {
     s->own.pins = NULL;
 }
 
+/* How many batches stand ready for the caller: 0 most of the time, and the step starves. Under the lock. */
+static void count_ready(const lpo_loader *l) {
+    if (!lpo_trace_on()) return;
+    int n = 0;
+    for (int i = 0; i < l->opt.queue_depth; i++) n += l->ring[i].own.ready && !l->ring[i].own.taken;
+    lpo_trace_count("queue:batches", n);
+}
+
 static void *work(void *arg) {
     worker *w = arg;
     lpo_loader *l = w->loader;
+    lpo_trace_thread("data worker");
     pthread_mutex_lock(&l->lock);
     while (!l->stop && l->next_made < l->end_step) {
         int64_t step = l->next_made;
         if (step >= l->done_upto + l->opt.queue_depth) {
+            const double t = lpo_trace_begin();
             pthread_cond_wait(&l->changed, &l->lock);
+            lpo_trace_end(t, "wait:step", "cpu", "the queue of batches is full", 0, 0);
             continue;
         }
         l->next_made++;
@@ -166,6 +182,7 @@ static void *work(void *arg) {
         s->own.status = make_batch(w, s, step, &s->own.err);
         pthread_mutex_lock(&l->lock);
         s->own.ready = true;
+        count_ready(l);
         pthread_cond_broadcast(&l->changed);
     }
     pthread_mutex_unlock(&l->lock);
@@ -259,8 +276,10 @@ lpo_status lpo_loader_next(lpo_batch **out, lpo_loader *l, double *wait_s, lpo_e
     while (!s->own.ready) pthread_cond_wait(&l->changed, &l->lock);
     s->own.taken = true;
     l->next_out++;
+    count_ready(l);
     pthread_mutex_unlock(&l->lock);
     if (wait_s) *wait_s = lpo_now_s() - t0;
+    lpo_trace_end(t0, "wait:data", "cpu", NULL, 0, 0);
     if (s->own.status) {
         if (err) *err = s->own.err;
         return s->own.status;

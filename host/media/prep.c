@@ -3,6 +3,7 @@
  * One pass over the file feeds both views; which sampled frame a view shows where is the view's affair. */
 #include "leanpo/prep.h"
 
+#include "base/trace.h"
 #include "leanpo/media.h"
 #include "media/prep_pool.h"
 
@@ -96,7 +97,15 @@ static lpo_status prepare(lpo_clip *const clips[], const lpo_augment *const augs
     }
     if (!s) s = lpo_prep_pool_create(&pool, views, n_views, n_threads, err);
     if (s) s = lpo_fail_in(err, s, "%s", path);
+    /* Rendering on this thread stands inside the span, and is told apart by its own. */
+    const double t0 = lpo_trace_begin();
+    const double pixels = (double)info->width * (double)info->height;
     if (!s) s = lpo_video_read(video, indices, n, on_frame, pool, err);
+    lpo_trace_end(t0, "decode", "cpu", path, 1.5 * pixels * n, 0);
+    lpo_trace_count("n:frames", n);
+    lpo_trace_count("n:frame_pixels", pixels * n);
+    for (int k = 0; k < n_views; k++)
+        lpo_trace_count("n:prep_pixels", (double)clips[k]->n_frames * clips[k]->height * clips[k]->width);
 
     lpo_prep_pool_destroy(pool);
     for (int k = 0; k < n_views; k++) {

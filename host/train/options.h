@@ -57,7 +57,8 @@ typedef enum lpo_resume_rule {
     X(limit, "", INT, "0", 0, 1e15, NULL, REFUSE, "use the first N good records only; 0 = all")              \
     X(eval_steps, "", INT, "0", 0, 1e15, NULL, REFUSE,                                                       \
       "evaluate every N steps; 0 = before the first and after the last")                                     \
-    X(save_steps, "", INT, "100", 0, 1e15, NULL, FREE, "checkpoint every N steps; 0 = after the last only")  \
+    X(save_steps, "", INT, "100", -1, 1e15, NULL, FREE,                                                      \
+      "checkpoint every N steps; 0 = after the last only, -1 = never")                                       \
     X(save_total_limit, "", INT, "0", 0, 1e6, NULL, FREE, "checkpoints kept, the newest; 0 = all")           \
     X(logging_steps, "", INT, "1", 1, 1e15, NULL, REFUSE, "write that step's metrics every N steps")         \
     X(gradient_checkpointing, "", BOOL, "false", 0, 0, NULL, REFUSE,                                         \
@@ -77,6 +78,8 @@ typedef enum lpo_resume_rule {
       "share of bad records above which the run stops before training")                                      \
     X(chat_template, "", STR, "", 0, 0, NULL, REFUSE,                                                        \
       "name a chat template instead of the model folder's own")                                              \
+    X(trace, "", STR, "", 0, 0, "stages|ops", FREE,                                                          \
+      "write RUN/trace.json: time by stage, or by op too (slower, each is waited for)")                      \
     X(displacement_size, "", INT, "64", 0, 1e9, NULL, REFUSE,                                                \
       "records of the fixed set whose likelihood is followed (from eval_data, else the head of data)")
 
