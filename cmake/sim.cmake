@@ -6,6 +6,9 @@ target_compile_definitions(xclbin PRIVATE LEANPO_SIM_BUILD="${LEANPO_SIM}" LEANP
 foreach(h card_kernel.h hls_stream.h)
   configure_file(sim/include/${h} ${LEANPO_SIM}/include/${h} COPYONLY)
 endforeach()
+foreach(f timing.h timing.c) # what kernels tell the timing model: theirs and ours alike
+  configure_file(hls/${f} ${LEANPO_SIM}/include/hls/${f} COPYONLY)
+endforeach()
 foreach(f emconfig.json xilinx.icd xrt.ini)
   configure_file(sim/env/${f} ${LEANPO_SIM}/env/${f} COPYONLY)
 endforeach()
@@ -43,7 +46,7 @@ else()
   target_link_libraries(leanpo-card PRIVATE leanpo_flags Threads::Threads ${CMAKE_DL_LIBS})
   set_target_properties(leanpo-card PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${LEANPO_SIM}/bin)
 
-  add_library(xrt_swemu SHARED sim/shim.c sim/link.c sim/memory.c sim/exec.c sim/faults.c sim/refused.c ${object_files})
+  add_library(xrt_swemu SHARED sim/shim.c sim/link.c sim/memory.c sim/exec.c sim/faults.c sim/trace.c sim/refused.c ${object_files})
   target_include_directories(xrt_swemu PRIVATE sim)
   target_include_directories(xrt_swemu SYSTEM PRIVATE /usr/include/xrt)
   target_link_libraries(xrt_swemu PRIVATE leanpo_flags xclbin -lxrt_coreutil -l:libboost_filesystem.so.1.74.0 -l:libstdc++.so.6

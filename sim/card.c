@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct job {
@@ -31,6 +32,7 @@ typedef struct job {
 typedef struct unit {
     char name[65];
     void (*run)(const uint8_t *regs, const card_env *env);
+    const card_timing *timing; /* NULL: the kernels do not model themselves */
     volatile uint8_t *regs;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -51,7 +53,7 @@ static const card_env env = {pointer};
 
 static void die(const char *what, const char *why) {
     fprintf(stderr, "leanpo-card: %s: %s\n", what, why);
-    wire_reply r = {WIRE_NO_JOB, 1};
+    wire_reply r = {.job = WIRE_NO_JOB, .failed = 1};
     send(WIRE_FD, &r, sizeof r, MSG_NOSIGNAL);
     _exit(2);
 }
@@ -78,6 +80,12 @@ static void on_crash(int sig, siginfo_t *info, void *context) {
     raise(sig);
 }
 
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 enum { AP_START = 1, AP_DONE = 2, AP_IDLE = 4 };
 
 static void execute(unit *u, job *j) {
@@ -87,13 +95,16 @@ static void execute(unit *u, job *j) {
         for (size_t i = 0; i < WIRE_REGS; i++) j->regs[i] = u->regs[i];
     u->regs[0] = AP_START;
     running = u->name;
+    wire_reply r = {.job = j->id, .start_s = now_s()};
     while (j->fault == FAULT_HANG) pause();
     if (j->fault == FAULT_ABORT) abort();
     if (j->fault == FAULT_LATE) usleep(300000);
+    if (u->timing) u->timing->begin();
     u->run(j->regs, &env);
+    if (u->timing) u->timing->end(&r.cycles, &r.bytes);
+    r.seconds = now_s() - r.start_s;
     running = NULL;
     u->regs[0] = AP_DONE | AP_IDLE;
-    wire_reply r = {j->id, 0};
     if (j->id != WIRE_NO_JOB) send(WIRE_FD, &r, sizeof r, MSG_NOSIGNAL);
     free(j);
 }
@@ -133,17 +144,22 @@ static void add_unit(const wire_command *c, size_t size) {
     unit *u = &units[c->cu];
     memcpy(u->name, c->payload, size);
     size_t n = strcspn(u->name, ":");
-    const card_kernel *k = dlsym(private_copy(), "card_kernels");
+    void *so = private_copy();
+    const card_kernel *k = dlsym(so, "card_kernels");
     if (!k) die("BITSTREAM", "no card_kernels in the shared object (leanpo xclbin build makes them)");
     while (k->name && (strlen(k->name) != n || memcmp(k->name, u->name, n))) k++;
     if (!k->name) die(u->name, "the shared object has no such kernel");
     u->run = k->run;
+    u->timing = dlsym(so, "card_timing_model");
     u->regs = registers + (size_t)c->cu * WIRE_REGS;
     u->regs[0] = AP_IDLE;
     u->tail = &u->head;
     pthread_mutex_init(&u->lock, NULL);
     pthread_cond_init(&u->more, NULL);
-    if (pthread_create(&u->thread, NULL, serve, u)) die(u->name, "no thread");
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64 << 20); /* what lies in block RAM on a card is local arrays here */
+    if (pthread_create(&u->thread, &attr, serve, u)) die(u->name, "no thread");
 }
 
 static void queue(const wire_command *c, size_t size) {
@@ -211,7 +227,7 @@ int main(void) {
             break;
         case WIRE_CU: {
             add_unit(&c, (size_t)size);
-            wire_reply ready = {WIRE_NO_JOB, 0};
+            wire_reply ready = {.job = WIRE_NO_JOB};
             send(WIRE_FD, &ready, sizeof ready, MSG_NOSIGNAL);
             break;
         }

@@ -30,8 +30,9 @@ static void add_faults(unit *u, wire_command *m, job *j) {
     if (fault_now("hang", name, u->runs)) m->fault = FAULT_HANG;
     if (fault_now("abort", name, u->runs)) m->fault = FAULT_ABORT;
     if (fault_now("late", name, u->runs)) m->fault = FAULT_LATE;
-    j->flip = u->output && fault_now("flip", name, u->runs);
-    if (j->flip) memcpy(&j->output, m->payload + u->output, sizeof j->output);
+    for (int a = 0; a < u->n_memory; a++) /* the last output */
+        if (u->memory[a].output) memcpy(&j->output, m->payload + u->memory[a].offset, sizeof j->output);
+    j->flip = fault_now("flip", name, u->runs);
 }
 
 static int submit(card *c, store *s) {
@@ -45,9 +46,12 @@ static int submit(card *c, store *s) {
     while (slot < MAX_JOBS && c->job[slot].command) slot++;
     if (cu < 0) return -EINVAL;
     if (slot == MAX_JOBS) return -EBUSY;
-    static wire_command m; /* under the lock */
+    wire_command m;
     size_t size = (words - masks) * 4;
-    m = (wire_command){.type = WIRE_RUN, .cu = (uint32_t)cu, .job = (uint32_t)slot};
+    memset(&m, 0, sizeof m); /* registers that are not given are 0 */
+    m.type = WIRE_RUN;
+    m.cu = (uint32_t)cu;
+    m.job = (uint32_t)slot;
     memcpy(m.payload, k->data + masks - 1, size);
     job *j = &c->job[slot];
     *j = (job){.unit = cu};
@@ -55,6 +59,7 @@ static int submit(card *c, store *s) {
     k->state = ERT_CMD_STATE_RUNNING;
     int e = link_send(c, &m, size, -1);
     if (e) return e;
+    if (trace_on()) j->banks = trace_banks(c, &c->unit[cu], m.payload);
     s->refs++; /* the program may free it while it runs */
     j->command = s;
     c->unit[cu].queued++;

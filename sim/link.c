@@ -45,10 +45,10 @@ void link_map(card *c, const store *s) {
 
 /* Ends job i with an ERT state. Lock held. */
 static void finish(card *c, job *j, unsigned state) {
-    if (j->flip && state == ERT_CMD_STATE_COMPLETED)
-        for (store *s = c->stores; s; s = s->next)
-            if (j->output >= s->address && j->output < s->address + s->span)
-                s->device[j->output - s->address] ^= 0x10;
+    store *spoiled = j->flip && state == ERT_CMD_STATE_COMPLETED ? store_at(c, j->output) : NULL;
+    if (spoiled) spoiled->device[j->output - spoiled->address] ^= 0x10;
+    free(j->banks);
+    j->banks = NULL;
     uint32_t *header = (uint32_t *)j->command->host;
     c->unit[j->unit].queued--;
     __atomic_store_n(header, (*header & ~15u) | state, __ATOMIC_RELEASE);
@@ -131,6 +131,7 @@ static void *hear(void *arg) {
             c->n_ready++;
             pthread_cond_broadcast(&c->done);
         } else if (r.job < MAX_JOBS && c->job[r.job].command) {
+            if (trace_on()) trace_run(c, &c->job[r.job], &r);
             finish(c, &c->job[r.job], ERT_CMD_STATE_COMPLETED);
         }
         pthread_mutex_unlock(&c->lock);

@@ -20,6 +20,12 @@ store *store_of(card *c, unsigned handle) {
     return handle < c->n_handles ? c->handle[handle] : NULL;
 }
 
+store *store_at(const card *c, uint64_t address) {
+    store *s = c->stores;
+    while (s && (address < s->address || address - s->address >= s->span)) s = s->next;
+    return s;
+}
+
 static void *map_anywhere(size_t span, int fd) {
     return mmap(NULL, span, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 }
@@ -200,6 +206,7 @@ int xclSyncBO(xclDeviceHandle handle, xclBufferHandle bo, enum xclBOSyncDirectio
     pthread_mutex_unlock(&c->lock);
     if (!s) return -EINVAL;
     int e = 0;
+    double start_s = trace_on() ? now_s() : 0;
     if (!s->device || offset > s->span || size > s->span - offset)
         e = -EINVAL;
     else if (s->host != s->device && dir == XCL_BO_SYNC_BO_TO_DEVICE)
@@ -207,6 +214,8 @@ int xclSyncBO(xclDeviceHandle handle, xclBufferHandle bo, enum xclBOSyncDirectio
     else if (s->host != s->device && dir == XCL_BO_SYNC_BO_FROM_DEVICE)
         memcpy(s->host + offset, s->device + offset, size);
     pthread_mutex_lock(&c->lock);
+    if (trace_on() && !e)
+        trace_transfer(c, dir == XCL_BO_SYNC_BO_TO_DEVICE ? "h2d" : "d2h", s->bank, size, start_s);
     store_drop(c, s);
     pthread_mutex_unlock(&c->lock);
     return e;

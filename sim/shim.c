@@ -32,6 +32,7 @@ XCL_DRIVER_DLLESPEC unsigned xclProbe(void);
 XCL_DRIVER_DLLESPEC unsigned xclVersion(void);
 
 static card cards[MAX_CARDS];
+static int n_opened; /* handles to any of them */
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void card_say(const char *fmt, ...) {
@@ -75,6 +76,7 @@ xclDeviceHandle xclOpen(unsigned index, const char *log, enum xclVerbosityLevel 
     card *c = &cards[index];
     pthread_mutex_lock(&open_lock);
     bool ok = c->registers || prepare(c);
+    if (ok && !n_opened++) trace_open();
     if (ok) c->opened++;
     pthread_mutex_unlock(&open_lock);
     if (!ok) return NULL;
@@ -92,6 +94,7 @@ void xclClose(xclDeviceHandle handle) {
         c->n_units = 0;
         pthread_mutex_unlock(&c->lock);
     }
+    if (n_opened && !--n_opened) trace_close();
     pthread_mutex_unlock(&open_lock);
 }
 
@@ -114,14 +117,23 @@ static int by_base(const void *a, const void *b) {
     return (x->base > y->base) - (x->base < y->base);
 }
 
-static int output_offset(const lpo_xclbin *x, const char *unit_name) {
-    size_t n = strcspn(unit_name, ":");
-    int offset = 0;
-    for (int k = 0; k < x->n_kernels; k++)
-        if (strlen(x->kernels[k].name) == n && !memcmp(x->kernels[k].name, unit_name, n))
-            for (int a = 0; a < x->kernels[k].n_args; a++)
-                if (x->kernels[k].args[a].qualifier == 1) offset = (int)x->kernels[k].args[a].offset;
-    return offset;
+static void find_memory(unit *u, const lpo_xclbin *x) {
+    size_t n = strcspn(u->name, ":");
+    for (int k = 0; k < x->n_kernels; k++) {
+        if (strlen(x->kernels[k].name) != n || memcmp(x->kernels[k].name, u->name, n)) continue;
+        for (int i = 0; i < x->kernels[k].n_args && u->n_memory < MAX_ARGS; i++) {
+            const lpo_xclbin_arg *a = &x->kernels[k].args[i];
+            if (a->qualifier != 1 || a->offset > WIRE_REGS - sizeof(uint64_t)) continue;
+            u->memory[u->n_memory].offset = (uint16_t)a->offset;
+            u->memory[u->n_memory++].output = strncmp(a->type, "const ", 6) != 0;
+        }
+    }
+}
+
+/* A name of the container, fit for a line of JSON. */
+static void take_name(char *out, const char *name) {
+    for (; *name; name++) *out++ = *name < ' ' || *name > '~' || *name == '"' || *name == '\\' ? '?' : *name;
+    *out = 0;
 }
 
 /* Compute units in XRT's order (rank by base address) and memory banks. */
@@ -135,6 +147,7 @@ static int configure(card *c, const lpo_xclbin *x) {
             card_say("memory \"%s\" ends beyond the card's 64 GiB of addresses", x->memories[i].tag);
             return -E2BIG;
         }
+        take_name(c->bank[i].tag, x->memories[i].tag);
         c->bank[i].base = base;
         c->bank[i].size = kib << 10;
     }
@@ -142,9 +155,15 @@ static int configure(card *c, const lpo_xclbin *x) {
     for (int i = 0; i < x->n_ips && c->n_units < WIRE_CUS; i++) {
         if (x->ips[i].type != IP_KERNEL) continue;
         unit *u = &c->unit[c->n_units++];
-        *u = (unit){.base = x->ips[i].base, .output = output_offset(x, x->ips[i].name)};
+        *u = (unit){.base = x->ips[i].base};
         strcpy(u->name, x->ips[i].name);
+        find_memory(u, x);
+        take_name(u->name, x->ips[i].name);
     }
+    c->clock_hz = 300000000;
+    for (int i = 0; i < x->n_clocks; i++)
+        if (x->clocks[i].type == CT_DATA && x->clocks[i].mhz)
+            c->clock_hz = x->clocks[i].mhz * UINT64_C(1000000);
     qsort(c->unit, (size_t)c->n_units, sizeof *c->unit, by_base);
     return 0;
 }

@@ -11,7 +11,7 @@
 
 struct ert_start_kernel_cmd;
 
-enum { MAX_CARDS = 1, MAX_BANKS = 64, MAX_JOBS = 4096, PAGE = 4096 };
+enum { MAX_CARDS = 1, MAX_BANKS = 64, MAX_JOBS = 4096, MAX_ARGS = 256, PAGE = 4096 };
 
 /* One piece of device memory and its host copy. Several handles (export, import) and jobs may hold it. */
 typedef struct store {
@@ -31,7 +31,11 @@ typedef struct unit {
     uint64_t base;
     int queued, exclusive, shared; /* jobs; contexts */
     unsigned runs;                 /* since loading: what LEANPO_CARD_FAULTS counts */
-    int output;                    /* register offset of its last memory argument, 0: none */
+    int n_memory;                  /* its memory arguments */
+    struct {
+        uint16_t offset; /* in the register map */
+        bool output;     /* not const */
+    } memory[MAX_ARGS];
 } unit;
 
 typedef struct job {
@@ -39,6 +43,7 @@ typedef struct job {
     int unit;
     bool flip;
     uint64_t output; /* device address a bit-flip fault spoils */
+    char *banks;     /* what the trace says of its buffers; NULL: no trace */
 } job;
 
 typedef struct card {
@@ -54,8 +59,10 @@ typedef struct card {
     unsigned long n_done;
     struct {
         uint64_t base, size;
+        char tag[17];
     } bank[MAX_BANKS];
     unit unit[WIRE_CUS];
+    uint64_t clock_hz;
     uint8_t *registers;
     int registers_fd;
     unsigned char uuid[16];
@@ -73,7 +80,16 @@ int link_send(card *c, wire_command *m, size_t payload_bytes, int fd);
 void link_map(card *c, const store *s);
 /* memory.c */
 store *store_of(card *c, unsigned handle);
+store *store_at(const card *c, uint64_t address); /* NULL: no buffer is there */
 void store_drop(card *c, store *s);
+/* trace.c */
+double now_s(void);
+void trace_open(void);
+void trace_close(void);
+bool trace_on(void);
+void trace_transfer(const card *c, const char *direction, unsigned bank, size_t bytes, double start_s);
+char *trace_banks(const card *c, const unit *u, const uint8_t *regs); /* malloc'd */
+void trace_run(const card *c, const job *j, const wire_reply *r);
 /* faults.c: does the fault `kind` strike the n-th (from 1) event of `name`? */
 bool fault_now(const char *kind, const char *name, unsigned n);
 #endif

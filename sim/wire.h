@@ -29,8 +29,11 @@ typedef struct wire_command {
 #define WIRE_HEAD offsetof(wire_command, payload)
 
 #define WIRE_NO_JOB UINT32_MAX
-/* A finished job; the card's start-up answers job WIRE_NO_JOB with 0, or 1 after saying why on stderr. */
+/* A finished job; the card's start-up answers job WIRE_NO_JOB with 0, or 1 after saying why on stderr. Times
+ * are CLOCK_MONOTONIC; cycles and bytes are the kernel's own model of itself, 0 when it has none. */
 typedef struct wire_reply {
     uint32_t job, failed;
+    double start_s, seconds;
+    uint64_t cycles, bytes;
 } wire_reply;
 #endif

@@ -81,6 +81,17 @@ static int normalize(char *out, size_t size, const char *from, const char *to) {
     return 1;
 }
 
+/* Does [from, to) say const before its first '*'? */
+static int points_to_const(const char *from, const char *to) {
+    while (from < to && *from != '*') {
+        const char *start = from++;
+        if (!is_word(*start)) continue;
+        while (from < to && is_word(*from)) from++;
+        if (from - start == 5 && !memcmp(start, "const", 5)) return 1;
+    }
+    return 0;
+}
+
 static lpo_status take_name(char *out, const char *end, const char *begin, const char **rest,
                             const char *text, lpo_error *err) {
     while (end > begin && isspace((unsigned char)end[-1])) end--;
@@ -103,7 +114,7 @@ static lpo_status take_argument(xb_arg *a, const char *from, const char *to, con
     const char *bracket = memchr(from, '[', (size_t)(to - from)), *rest;
     lpo_status st = take_name(a->name, bracket ? bracket : to, from, &rest, text, err);
     if (st) return st;
-    char type[96];
+    char type[XB_TYPE - sizeof "const "];
     if (!normalize(type, sizeof type - 1, from, rest) || !type[0])
         return lpo_fail(err, LPO_EINVAL,
                         "kernel signature \"%.200s\": argument %s has no type, or one too long", text,
@@ -124,7 +135,7 @@ static lpo_status take_argument(xb_arg *a, const char *from, const char *to, con
                             a->name);
         a->pointer = 1;
         a->size = 8;
-        memcpy(a->type, type, n + 1);
+        snprintf(a->type, sizeof a->type, "%s%s", points_to_const(from, rest) ? "const " : "", type);
         return LPO_OK;
     }
     for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)

@@ -6,11 +6,12 @@
 #define LPO_XCLBIN_SIGNATURE_H
 #include "leanpo/status.h"
 
-enum { XB_MAX_ARGS = 64, XB_NAME = 64 };
+enum { XB_MAX_ARGS = 64, XB_NAME = 64, XB_TYPE = 104 };
 
 typedef struct xb_arg {
     char name[XB_NAME],
-        type[96];          /* type as XRT's variadic calls read it: int, uint, float, double, or any other */
+        type[XB_TYPE];     /* as XRT's variadic calls read it: int, uint, float, double, or any other; of a
+                              pointer: the C type, "const " first where it is read only */
     char c_type[32];       /* of the scalar the kernel takes */
     int pointer, memory;   /* memory: bank index of a pointer */
     unsigned size, offset; /* bytes in the register map */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* card_kernel.h -- what a kernel's shared object gives the software card: a table of entry points.
- * `leanpo xclbin build` generates them; write your own to wrap a kernel by hand. */
+/* card_kernel.h -- what a kernel's shared object gives the software card: a table of entry points, and if it
+ * can, what its runs would take on hardware. `leanpo xclbin build` generates both; write your own to wrap a
+ * kernel by hand. */
 #ifndef LEANPO_CARD_KERNEL_H
 #define LEANPO_CARD_KERNEL_H
 #include <stdint.h>
@@ -21,6 +22,15 @@ typedef struct card_kernel {
 } card_kernel;
 
 extern __attribute__((visibility("default"))) const card_kernel card_kernels[];
+
+/* Optional. begin is called before and end after each run, on its thread; end gives the modelled clock cycles
+ * and bytes of memory traffic, 0 for what is not known. The trace (LEANPO_CARD_TRACE) tells them. */
+typedef struct card_timing {
+    void (*begin)(void);
+    void (*end)(uint64_t *cycles, uint64_t *bytes);
+} card_timing;
+
+extern __attribute__((visibility("default"))) const card_timing card_timing_model;
 
 #ifdef __cplusplus
 }

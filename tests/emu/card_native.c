@@ -98,6 +98,20 @@ static void case_scalars(void) {
     xrtKernelClose(k);
 }
 
+/* Runs that tell their clocks to the trace. */
+static void case_timed(void) {
+    xrtKernelHandle k = xrtPLKernelOpen(device, uuid, "timed:{timed_1}");
+    buffer a = make(k, 0, 4096), out = make(k, 1, 4096);
+    for (int i = 0; i < 2; i++) {
+        xrtRunHandle r = xrtKernelRun(k, a.bo, out.bo, 1000);
+        CHECK(xrtRunWait(r) == ERT_CMD_STATE_COMPLETED);
+        xrtRunClose(r);
+    }
+    from_card(out);
+    xrtBOFree(a.bo), xrtBOFree(out.bo);
+    xrtKernelClose(k);
+}
+
 /* Without the syncs the card must not see what the host wrote, nor the host what the card wrote. */
 static void case_stale(void) {
     xrtKernelHandle k = xrtPLKernelOpen(device, uuid, "sum");
@@ -253,13 +267,13 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"stream", case_stream},      {"large", case_large},     {"many", case_many},
-                 {"scalars", case_scalars},    {"stale", case_stale},     {"statics", case_statics},
-                 {"buffers", case_buffers},    {"banks", case_banks},     {"registers", case_registers},
-                 {"abort", case_abort},        {"exit", case_exit},       {"fault", case_fault},
-                 {"hang", case_hang},          {"sound", case_sound},     {"flipped", case_flipped},
-                 {"late", case_late},          {"aborted", case_aborted}, {"short", case_short},
-                 {"no_memory", case_no_memory}};
+    } cases[] = {{"stream", case_stream},       {"large", case_large},        {"many", case_many},
+                 {"scalars", case_scalars},     {"stale", case_stale},        {"statics", case_statics},
+                 {"timed", case_timed},         {"buffers", case_buffers},    {"banks", case_banks},
+                 {"registers", case_registers}, {"abort", case_abort},        {"exit", case_exit},
+                 {"fault", case_fault},         {"hang", case_hang},          {"sound", case_sound},
+                 {"flipped", case_flipped},     {"late", case_late},          {"aborted", case_aborted},
+                 {"short", case_short},         {"no_memory", case_no_memory}};
     if (argc != 3) return 2;
     device = xrtDeviceOpen(0);
     CHECK(device);

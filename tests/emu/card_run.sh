@@ -11,11 +11,12 @@ eval "$("$LEANPO" devices --xrt-env)" || exit 1
 failed=0 passed=0
 result() { if [ "$1" = 0 ]; then passed=$((passed + 1)); echo "ok   $2"; else failed=$((failed + 1)); echo "FAIL $2"; sed 's/^/     /' "$tmp/log"; fi; }
 
-"$LEANPO" xclbin build kernels/vadd.cpp kernels/plain.c --cus 2 --bank sum.a=1 --bank-mib 512 -o "$tmp/t.xclbin" \
+"$LEANPO" xclbin build kernels/vadd.cpp kernels/plain.c kernels/timed.c --cus 2 --bank sum.a=1 --bank-mib 512 -o "$tmp/t.xclbin" \
     --kernel 'extern "C" void vadd(const int *a, const int *b, int *out, int n)' \
     --kernel 'void sum(const int *a, const int *b, int *out, int n)' \
     --kernel 'void scalars(double *out, float f, double d, uint64_t u, int64_t i, uint8_t small, int16_t minus, bool yes, unsigned n)' \
-    --kernel 'void counter(int *out)' --kernel 'void mood(int what)' >"$tmp/log" 2>&1
+    --kernel 'void counter(int *out)' --kernel 'void mood(int what)' \
+    --kernel 'void timed(const int *a, int *out, int n)' >"$tmp/log" 2>&1
 result $? "build"
 [ -z "$(ls -A "$TMPDIR")" ]; result $? "the build leaves nothing in TMPDIR"
 "$LEANPO" xclbin check "$tmp/t.xclbin" >"$tmp/log" 2>&1; result $? "check"
@@ -37,6 +38,23 @@ native aborted LEANPO_CARD_FAULTS=abort:sum_1@1
 native short LEANPO_CARD_FAULTS=short@1
 native no_memory LEANPO_CARD_FAULTS=alloc@1
 native refused LEANPO_CARD_FAULTS=load@1
+
+# The trace: two runs with the clocks and bytes the kernel states, one transfer, nothing else; without a model, null.
+native timed LEANPO_CARD_TRACE="$tmp/card.json"
+native stream LEANPO_CARD_TRACE="$tmp/null.json"
+python3 - "$tmp/card.json" "$tmp/null.json" >"$tmp/log" 2>&1 <<'P'
+import json, sys
+lines = [json.loads(l) for l in open(sys.argv[1])]
+runs = [l for l in lines if "kernel" in l]
+assert len(runs) == 2 and len(lines) == 3, lines
+for r in runs:
+    assert (r["card"], r["kernel"], r["cu"], r["cycles"], r["clock_hz"], r["bytes"], r["banks"]) == \
+        (0, "timed", "timed_1", 1009, 300000000, 8000, {"bank0": 8192}), r
+    assert r["start_s"] > 0 and 0 < r["seconds"] < 10
+assert lines[2]["dma"] == "d2h" and lines[2]["bytes"] == 4096 and lines[2]["bank"] == "bank0" and lines[2]["start_s"] >= runs[1]["start_s"]
+assert all(l["cycles"] is None and l["bytes"] is None for l in map(json.loads, open(sys.argv[2])) if "kernel" in l)
+P
+result $? "the trace tells runs, transfers, clocks, bytes"
 
 # A container whose shared object lacks the kernel it promises is refused, not crashed on.
 python3 - "$tmp/t.xclbin" "$tmp/renamed.xclbin" <<'P' 2>"$tmp/log"
