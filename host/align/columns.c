@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* columns.c -- from the caller's batch to what a loss function may trust: every needed column present, of the
  * right shape, finite, lengths agreeing. Loss functions index without looking. */
-#include "align/term.h"
+#include "align/pairs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -91,9 +91,8 @@ static lpo_status derive(lpo_term *x, int id, const lpo_batch_columns *in, lpo_e
         double *v = lpo_arena_alloc(x->arena, (size_t)x->n_rows, sizeof *v);
         if (!v) return lpo_fail(err, LPO_ENOMEM, "objective: %lld rows", (long long)x->n_rows);
         for (int64_t i = 0; i < x->n_rows; i++) {
-            if (DERIVED[d].lengths) v[i] = (double)(from->row_start[i + 1] - from->row_start[i]);
-            for (int64_t k = from->row_start[i]; !DERIVED[d].lengths && k < from->row_start[i + 1]; k++)
-                v[i] += from->data[k];
+            const int64_t n = from->row_start[i + 1] - from->row_start[i];
+            v[i] = DERIVED[d].lengths ? (double)n : lpo_sum_tokens(from->data + from->row_start[i], NULL, n);
         }
         x->col[id] = (lpo_column){v, x->n_rows, NULL};
         return LPO_OK;

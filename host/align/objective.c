@@ -15,13 +15,17 @@ typedef struct part {
     const lpo_objective_row *row;
     lpo_hypers h;
     double weight;
-    lpo_ema ema;
+    lpo_ema ema, ema_before;
+    lpo_term *x; /* of the evaluation under way, in the arena */
+    lpo_pairs *pairs;
+    lpo_objective_stats stats;
 } part;
 
 struct lpo_objective {
     int n_parts;
     part parts[MAX_TERMS];
     lpo_objective_stats stats;
+    const lpo_batch_columns *in; /* of the evaluation under way */
     lpo_arena *arena;
     lpo_sg_tape *tape;
 };
@@ -209,52 +213,86 @@ uint64_t lpo_objective_needs(const lpo_objective *o) {
 
 /* ---- evaluation ---- */
 
-static lpo_status eval_part(double *loss, double *const grads[LPO_N_COLUMNS], lpo_objective *o, part *p,
-                            const lpo_batch_columns *in, int64_t step, int64_t total_steps, lpo_error *err) {
-    lpo_objective_stats stats = {0};
-    lpo_term x = {.n_rows = in->n_rows, .hp = p->h.value, .hp_given = p->h.given, .step = step};
-    x.total_steps = total_steps;
-    x.ema = &p->ema;
-    x.stats = &stats;
-    x.arena = o->arena;
-    x.tape = o->tape;
+/* Columns, checks and running state; pairs are left ready to be reduced, anything else is evaluated in
+ * end_part. */
+static lpo_status begin_part(lpo_objective *o, part *p, const lpo_batch_columns *in, int64_t step,
+                             int64_t total_steps, lpo_error *err) {
+    lpo_term *x = lpo_arena_alloc(o->arena, 1, sizeof *x);
+    p->x = x;
+    p->pairs = NULL;
+    if (!x) return lpo_fail(err, LPO_ENOMEM, "objective: %lld rows", (long long)in->n_rows);
+    *x = (lpo_term){.n_rows = in->n_rows, .hp = p->h.value, .hp_given = p->h.given, .step = step};
+    p->stats = (lpo_objective_stats){0};
+    x->total_steps = total_steps;
+    x->ema = &p->ema;
+    x->stats = &p->stats;
+    x->arena = o->arena;
+    x->tape = o->tape;
+    lpo_status s = lpo_columns_resolve(x, in, part_needs(p), p->row->optional, p->row->info.name, err);
+    return s || !p->row->pairs ? s : lpo_pairs_open(&p->pairs, p->row->pairs, x, err);
+}
+
+static lpo_status end_part(double *loss, double *const grads[LPO_N_COLUMNS], lpo_objective *o, part *p,
+                           lpo_error *err) {
+    const lpo_term *x = p->x;
     double value = 0;
-    lpo_status s = lpo_columns_resolve(&x, in, part_needs(p), p->row->optional, p->row->info.name, err);
-    if (s == LPO_OK)
-        s = p->row->pairs ? lpo_pairs_eval(&value, p->row->pairs, &x, err) : p->row->eval(&value, &x, err);
+    lpo_status s = p->pairs ? lpo_pairs_close(&value, p->pairs, err) : p->row->eval(&value, p->x, err);
     if (s) return s;
     for (int c = 0; c < LPO_N_COLUMNS; c++)
-        for (int64_t k = 0; x.grad[c] && k < x.col[c].n; k++)
-            if (!isfinite(x.grad[c][k])) value = NAN;
+        for (int64_t k = 0; x->grad[c] && k < x->col[c].n; k++)
+            if (!isfinite(x->grad[c][k])) value = NAN;
     if (!isfinite(value))
         return lpo_fail(err, LPO_ENUMERIC,
                         "%s: the loss overflows: the inputs are too large for these hyper-parameters",
                         p->row->info.name);
     *loss += p->weight * value;
-    if (grads) lpo_columns_give_back(grads, in, &x, p->weight);
-    if (stats.has_rewards && !o->stats.has_rewards) o->stats = stats;
+    if (grads) lpo_columns_give_back(grads, o->in, x, p->weight);
+    if (p->stats.has_rewards && !o->stats.has_rewards) o->stats = p->stats;
     return LPO_OK;
+}
+
+/* A refused batch leaves no trace in the running state. */
+static lpo_status undo(lpo_objective *o, lpo_status s) {
+    for (int i = 0; s && i < o->n_parts; i++) o->parts[i].ema = o->parts[i].ema_before;
+    return s;
+}
+
+lpo_status lpo_objective_begin(lpo_objective *o, const lpo_batch_columns *in, int64_t step,
+                               int64_t total_steps, lpo_error *err) {
+    if (in->n_rows < 1 || in->n_rows > INT64_C(1) << 31)
+        return lpo_fail(err, LPO_EINVAL, "objective: a batch of %lld rows", (long long)in->n_rows);
+    lpo_status s = lpo_objective_check(o, err);
+    if (s) return s;
+    lpo_arena_reset(o->arena);
+    o->in = in;
+    o->stats = (lpo_objective_stats){0};
+    for (int i = 0; i < o->n_parts; i++) o->parts[i].ema_before = o->parts[i].ema;
+    for (int i = 0; s == LPO_OK && i < o->n_parts; i++)
+        s = begin_part(o, &o->parts[i], in, step, total_steps, err);
+    return undo(o, s);
+}
+
+lpo_pairs *lpo_objective_pairs(lpo_objective *o, int i, const char **name) {
+    *name = i < o->n_parts ? o->parts[i].row->info.name : NULL;
+    return i < o->n_parts ? o->parts[i].pairs : NULL;
+}
+
+lpo_status lpo_objective_end(double *loss, double *const grads[LPO_N_COLUMNS], lpo_objective *o,
+                             lpo_error *err) {
+    lpo_status s = LPO_OK;
+    *loss = 0;
+    for (int c = 0; grads && c < LPO_N_COLUMNS; c++)
+        if (grads[c] && o->in->col[c].n > 0) memset(grads[c], 0, (size_t)o->in->col[c].n * sizeof *grads[c]);
+    for (int i = 0; s == LPO_OK && i < o->n_parts; i++) s = end_part(loss, grads, o, &o->parts[i], err);
+    return undo(o, s);
 }
 
 lpo_status lpo_objective_eval(double *loss, double *const grads[LPO_N_COLUMNS], lpo_objective *o,
                               const lpo_batch_columns *in, int64_t step, int64_t total_steps,
                               lpo_error *err) {
-    lpo_ema before[MAX_TERMS];
     *loss = 0;
-    if (in->n_rows < 1 || in->n_rows > INT64_C(1) << 31)
-        return lpo_fail(err, LPO_EINVAL, "objective: a batch of %lld rows", (long long)in->n_rows);
-    lpo_status s = lpo_objective_check(o, err);
-    if (s) return s;
-    for (int c = 0; grads && c < LPO_N_COLUMNS; c++)
-        if (grads[c] && in->col[c].n > 0) memset(grads[c], 0, (size_t)in->col[c].n * sizeof *grads[c]);
-    lpo_arena_reset(o->arena);
-    o->stats = (lpo_objective_stats){0};
-    for (int i = 0; i < o->n_parts; i++) before[i] = o->parts[i].ema;
-    for (int i = 0; s == LPO_OK && i < o->n_parts; i++)
-        s = eval_part(loss, grads, o, &o->parts[i], in, step, total_steps, err);
-    /* A refused batch leaves no trace in the running state. */
-    for (int i = 0; s && i < o->n_parts; i++) o->parts[i].ema = before[i];
-    return s;
+    lpo_status s = lpo_objective_begin(o, in, step, total_steps, err);
+    return s ? s : lpo_objective_end(loss, grads, o, err);
 }
 
 void lpo_objective_get_stats(lpo_objective_stats *out, const lpo_objective *o) {

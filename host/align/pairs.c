@@ -5,8 +5,7 @@
  * u by f'(u) up to constants. */
 #include "align/pairs.h"
 
-/* exp(.) beyond this only overflows; TRL clamps the alpha divergence at the same place. */
-static const double EXP_MAX = 80.0;
+#include <assert.h>
 
 static int has(const lpo_hypers *h, int id) {
     return (h->known >> id & 1) && !isnan(h->value[id]);
@@ -22,68 +21,96 @@ uint64_t lpo_pairs_needs(uint64_t needs, const lpo_hypers *h) {
     return needs;
 }
 
+double lpo_sum_tokens(const double *v, const double *weight, int64_t n) {
+    double lane[LPO_PAIR_LANES] = {0}, total = 0;
+    for (int64_t t = 0; t < n; t++) lane[t % LPO_PAIR_LANES] += weight ? weight[t] * v[t] : v[t];
+    for (int i = 0; i < LPO_PAIR_LANES; i++) total += lane[i];
+    return total;
+}
+
+void lpo_pairs_fill(lpo_pairs *p, int column, double value) {
+    for (int64_t i = 0; i < p->n; i++) p->in[i][column] = value;
+}
+
+void lpo_pairs_add_nll(lpo_pairs *p, double coef) {
+    double tokens = 0, share = 0;
+    for (int64_t i = 0; i < p->n; i++) {
+        tokens += p->n_w[i];
+        share += p->in[i][LPO_PAIR_IN_WEIGHT];
+    }
+    for (int64_t i = 0; i < p->n; i++) p->in[i][LPO_PAIR_IN_LIKELIHOOD] += coef * share / tokens;
+}
+
 static int64_t row_len(const lpo_column *c, int64_t i) {
     return c->row_start[i + 1] - c->row_start[i];
 }
 
-/* Tokens both responses of pair i have. */
-static int64_t shared_len(const lpo_term *x, int64_t i) {
-    int64_t a = row_len(&x->col[LPO_COL_t_w], i), b = row_len(&x->col[LPO_COL_t_l], i);
-    return a < b ? a : b;
-}
-
-/* Log-probabilities of column `sum`, or of its tokens with those beyond the shared length scaled by ld_alpha.
- */
-static const double *log_probs(lpo_term *x, int sum, int tokens, double ld_alpha) {
-    if (isnan(ld_alpha)) return x->col[sum].data;
-    double *out = lpo_arena_alloc(x->arena, (size_t)x->n_rows, sizeof *out);
+/* Row sums of a token column. */
+static lpo_status sum_rows(const double **out, lpo_term *x, int tokens, const double *weight,
+                           lpo_error *err) {
     const lpo_column *t = &x->col[tokens];
-    for (int64_t i = 0; out && i < x->n_rows; i++) {
-        const double *v = t->data + t->row_start[i];
-        int64_t shared = shared_len(x, i);
-        for (int64_t k = 0; k < row_len(t, i); k++) out[i] += k < shared ? v[k] : ld_alpha * v[k];
-    }
-    return out;
-}
-
-/* d loss / d log_probs carried back to the column it came from. */
-static void give_back(lpo_term *x, int sum, int tokens, double ld_alpha, const double *g) {
-    if (isnan(ld_alpha)) {
-        for (int64_t i = 0; i < x->n_rows; i++) x->grad[sum][i] += g[i];
-        return;
-    }
-    const lpo_column *t = &x->col[tokens];
+    double *sum = lpo_arena_alloc(x->arena, (size_t)x->n_rows, sizeof *sum);
+    if (!sum) return lpo_fail(err, LPO_ENOMEM, "objective: %lld pairs", (long long)x->n_rows);
     for (int64_t i = 0; i < x->n_rows; i++) {
-        int64_t shared = shared_len(x, i);
-        for (int64_t k = 0; k < row_len(t, i); k++)
-            x->grad[tokens][t->row_start[i] + k] += k < shared ? g[i] : ld_alpha * g[i];
+        const int64_t at = t->row_start[i];
+        sum[i] = lpo_sum_tokens(t->data + at, weight ? weight + at : NULL, row_len(t, i));
     }
+    *out = sum;
+    return LPO_OK;
 }
 
-/* Score of a log-ratio z and its derivative. */
-static double score(const lpo_term *x, double z, double *dz) {
-    double c;
-    switch (isnan(LPO_HP(x, f_divergence)) ? LPO_FDIV_REVERSE_KL : (int)LPO_HP(x, f_divergence)) {
-    case LPO_FDIV_FORWARD_KL: *dz = exp(-z); return -exp(-z);
-    case LPO_FDIV_JS: *dz = lpo_sigmoid(-z); return -lpo_nls(z);
-    case LPO_FDIV_ALPHA:
-        c = LPO_HP(x, f_alpha) - 1;
-        if (fabs(c) < 1e-6) break; /* its limit is reverse KL */
-        *dz = c * z > EXP_MAX ? 0 : exp(c * z);
-        return exp(fmin(c * z, EXP_MAX)) / c;
+lpo_status lpo_pairs_weigh_tokens(lpo_pairs *p, const double *token_w, const double *token_l,
+                                  lpo_error *err) {
+    p->token_w = token_w;
+    p->token_l = token_l;
+    lpo_status s = sum_rows(&p->s_w, p->x, LPO_COL_t_w, token_w, err);
+    return s ? s : sum_rows(&p->s_l, p->x, LPO_COL_t_l, token_l, err);
+}
+
+/* 1 for the tokens up to the shorter response's length, ld_alpha for those beyond. */
+static double *shared_weights(lpo_term *x, int tokens, double ld_alpha) {
+    const lpo_column *t = &x->col[tokens];
+    double *w = lpo_arena_alloc(x->arena, (size_t)(t->n ? t->n : 1), sizeof *w);
+    for (int64_t i = 0; w && i < x->n_rows; i++) {
+        const int64_t a = row_len(&x->col[LPO_COL_t_w], i), b = row_len(&x->col[LPO_COL_t_l], i);
+        for (int64_t k = 0; k < row_len(t, i); k++)
+            w[t->row_start[i] + k] = k < (a < b ? a : b) ? 1 : ld_alpha;
     }
-    *dz = 1;
-    return z;
+    return w;
+}
+
+/* The sums of policy and reference, tokens weighed by ld_alpha. */
+static lpo_status fill_sums(lpo_pairs *p, lpo_error *err) {
+    lpo_term *x = p->x;
+    const double *r_w = x->col[LPO_COL_R_w].data, *r_l = x->col[LPO_COL_R_l].data;
+    const double ld = LPO_HP(x, ld_alpha);
+    lpo_status s = LPO_OK;
+    p->s_w = x->col[LPO_COL_S_w].data;
+    p->s_l = x->col[LPO_COL_S_l].data;
+    if (!isnan(ld)) {
+        const double *w = shared_weights(x, LPO_COL_t_w, ld), *l = shared_weights(x, LPO_COL_t_l, ld);
+        if (!w || !l) return lpo_fail(err, LPO_ENOMEM, "objective: %lld pairs", (long long)p->n);
+        s = lpo_pairs_weigh_tokens(p, w, l, err);
+        if (!s && x->col[LPO_COL_rt_w].data) s = sum_rows(&r_w, x, LPO_COL_rt_w, w, err);
+        if (!s && x->col[LPO_COL_rt_l].data) s = sum_rows(&r_l, x, LPO_COL_rt_l, l, err);
+    }
+    for (int64_t i = 0; i < p->n && !s; i++) {
+        p->in[i][LPO_PAIR_IN_R_W] = r_w ? r_w[i] : 0;
+        p->in[i][LPO_PAIR_IN_R_L] = r_l ? r_l[i] : 0;
+    }
+    return s;
 }
 
 static double wpo_log_weight(const lpo_term *x, int64_t i, int tokens, int sump2, int len) {
     const lpo_column *t = &x->col[tokens], *p2 = &x->col[sump2];
     double sum = 0;
-    for (int64_t k = t->row_start[i]; k < t->row_start[i + 1]; k++) sum += t->data[k] - log(p2->data[k]);
+    for (int64_t k = t->row_start[i]; k < t->row_start[i + 1]; k++)
+        sum += t->data[k] - lpo_real_log(p2->data[k]);
     return sum / x->col[len].data[i];
 }
 
-static lpo_status weigh(double *weight, lpo_term *x, lpo_error *err) {
+static lpo_status fill_weights(lpo_pairs *p, lpo_error *err) {
+    lpo_term *x = p->x;
     int on = !isnan(LPO_HP(x, wpo)) && LPO_HP(x, wpo) != 0;
     for (int c = LPO_COL_sump2_w; on && c <= LPO_COL_sump2_l; c++)
         for (int64_t k = 0; k < x->col[c].n; k++)
@@ -91,87 +118,97 @@ static lpo_status weigh(double *weight, lpo_term *x, lpo_error *err) {
                 return lpo_fail(err, LPO_EINVAL,
                                 "%s: value %lld is %g: a sum of squared probabilities is above 0",
                                 lpo_column_name(c), (long long)k, x->col[c].data[k]);
-    for (int64_t i = 0; i < x->n_rows; i++)
-        weight[i] = !on ? 1
-                        : lpo_sg(x, exp(wpo_log_weight(x, i, LPO_COL_t_w, LPO_COL_sump2_w, LPO_COL_n_w) +
-                                        wpo_log_weight(x, i, LPO_COL_t_l, LPO_COL_sump2_l, LPO_COL_n_l)));
+    lpo_pairs_fill(p, LPO_PAIR_IN_WEIGHT, 1);
+    for (int64_t i = 0; on && i < p->n; i++)
+        p->in[i][LPO_PAIR_IN_WEIGHT] =
+            lpo_sg(x, lpo_real_exp(wpo_log_weight(x, i, LPO_COL_t_w, LPO_COL_sump2_w, LPO_COL_n_w) +
+                                   wpo_log_weight(x, i, LPO_COL_t_l, LPO_COL_sump2_l, LPO_COL_n_l)));
     return LPO_OK;
 }
 
-static void fill_stats(lpo_objective_stats *s, const lpo_pairs *p) {
-    double n = (double)p->n;
-    s->has_rewards = 1;
+static_assert((int)LPO_FDIV_REVERSE_KL == LPO_SCORE_REVERSE_KL &&
+                  (int)LPO_FDIV_FORWARD_KL == LPO_SCORE_FORWARD_KL && (int)LPO_FDIV_JS == LPO_SCORE_JS &&
+                  (int)LPO_FDIV_ALPHA == LPO_SCORE_ALPHA,
+              "f_divergence is a score");
+
+lpo_status lpo_pairs_open(lpo_pairs **out, lpo_pairs_fn *fn, lpo_term *x, lpo_error *err) {
+    const size_t n = (size_t)x->n_rows;
+    lpo_pairs *p = lpo_arena_alloc(x->arena, 1, sizeof *p);
+    double *in = lpo_arena_alloc(x->arena, n, sizeof *p->in),
+           *to = lpo_arena_alloc(x->arena, n, sizeof *p->out);
+    if (!p || !in || !to) return lpo_fail(err, LPO_ENOMEM, "objective: %lld pairs", (long long)x->n_rows);
+    *p =
+        (lpo_pairs){.x = x, .n = x->n_rows, .n_w = x->col[LPO_COL_n_w].data, .n_l = x->col[LPO_COL_n_l].data};
+    p->in = (double(*)[LPO_PAIR_IN_COLUMNS])in;
+    p->out = (double(*)[LPO_PAIR_COLUMNS])to;
+    const double f = LPO_HP(x, f_divergence), beta = LPO_HP(x, beta), tau = LPO_HP(x, tau);
+    p->rule =
+        (lpo_pair_rule){.op = LPO_PAIR_LOGISTIC, .score = isnan(f) ? LPO_SCORE_REVERSE_KL : (uint32_t)f};
+    p->rule.beta = isnan(beta) ? 1 : beta;
+    p->rule.tau = isnan(tau) ? 1 : tau;
+    p->rule.alpha = isnan(LPO_HP(x, f_alpha)) ? 0 : LPO_HP(x, f_alpha);
+    p->rule.n = (double)p->n;
+    lpo_status s = fill_sums(p, err);
+    if (!s) s = fill_weights(p, err);
+    if (!s) s = fn(p, err);
+    *out = p;
+    return s;
+}
+
+static void reduce(lpo_pairs *p) {
     for (int64_t i = 0; i < p->n; i++) {
-        s->reward_chosen += p->reward_w[i] / n;
-        s->reward_rejected += p->reward_l[i] / n;
-        s->accuracy += (p->reward_w[i] > p->reward_l[i]) / n;
-        s->margin += (p->reward_w[i] - p->reward_l[i]) / n;
+        lpo_pair pair = {
+            p->s_w[i], p->s_l ? p->s_l[i] : 0, p->n_w ? p->n_w[i] : 1, p->n_l ? p->n_l[i] : 1, {0}};
+        for (int c = 0; c < LPO_PAIR_IN_COLUMNS; c++) pair.in[c] = p->in[i][c];
+        lpo_pair_reduce(p->out[i], p->batch, p->rule, pair);
+    }
+    for (int c = 0; c < LPO_BATCH_TOKENS_W; c++) p->batch[c] /= p->rule.n;
+}
+
+/* The same for losses of the whole batch; their rewards are those of the log-ratios. */
+static lpo_status reduce_whole(lpo_pairs *p, lpo_error *err) {
+    lpo_status s = p->whole(p, err);
+    for (int64_t i = 0; i < p->n && !s; i++) {
+        double *row = p->out[i];
+        row[LPO_PAIR_REWARD_W] = p->rule.beta * (p->s_w[i] - p->in[i][LPO_PAIR_IN_R_W]);
+        row[LPO_PAIR_REWARD_L] = p->rule.beta * (p->s_l[i] - p->in[i][LPO_PAIR_IN_R_L]);
+        row[LPO_PAIR_G_W] /= p->rule.n;
+        row[LPO_PAIR_G_L] /= p->rule.n;
+        p->batch[LPO_BATCH_LOSS] += row[LPO_PAIR_LOSS] / p->rule.n;
+        p->batch[LPO_BATCH_REWARD_W] += row[LPO_PAIR_REWARD_W] / p->rule.n;
+        p->batch[LPO_BATCH_REWARD_L] += row[LPO_PAIR_REWARD_L] / p->rule.n;
+        p->batch[LPO_BATCH_ACCURACY] += (row[LPO_PAIR_REWARD_W] > row[LPO_PAIR_REWARD_L]) / p->rule.n;
+        p->batch[LPO_BATCH_MARGIN] += (row[LPO_PAIR_REWARD_W] - row[LPO_PAIR_REWARD_L]) / p->rule.n;
+        p->batch[LPO_BATCH_SMOOTHING] += p->in[i][LPO_PAIR_IN_EPS] / p->rule.n;
+    }
+    return s;
+}
+
+/* Derivatives by a side's sums, carried to its tokens when they were weighed, else to the sums. */
+static void give_back(lpo_pairs *p, int g, int sum, int tokens, const double *weight) {
+    const lpo_column *t = &p->x->col[tokens];
+    for (int64_t i = 0; i < p->n; i++) {
+        if (!weight) p->x->grad[sum][i] += p->out[i][g];
+        for (int64_t k = weight ? t->row_start[i] : 0; weight && k < t->row_start[i + 1]; k++)
+            p->x->grad[tokens][k] += weight[k] * p->out[i][g];
     }
 }
 
-void lpo_pairs_add_nll(lpo_pairs *p, double coef) {
-    double tokens = 0, sum = 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        tokens += p->nw[i];
-        sum += p->lw[i];
-    }
-    /* The same batch value stands for every pair; pair i's share of the derivative reaches all
-     * log-probabilities. */
-    double share = 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        p->loss[i] += p->weight[i] * coef * -sum / tokens;
-        share += p->weight[i];
-    }
-    for (int64_t i = 0; i < p->n; i++) p->g_lw[i] -= share * coef / tokens;
-}
-
-lpo_status lpo_pairs_eval(double *loss, lpo_pairs_fn *fn, lpo_term *x, lpo_error *err) {
-    int64_t n = x->n_rows;
-    double ld = LPO_HP(x, ld_alpha), beta = LPO_HP(x, beta);
-    double *m = lpo_arena_alloc(x->arena, (size_t)n, 12 * sizeof *m);
-    int has_ref = x->col[LPO_COL_R_w].data || x->col[LPO_COL_rt_w].data;
-    lpo_pairs p = {.x = x, .n = n, .nw = x->col[LPO_COL_n_w].data, .nl = x->col[LPO_COL_n_l].data};
-    p.lw = log_probs(x, LPO_COL_S_w, LPO_COL_t_w, ld);
-    p.ll = log_probs(x, LPO_COL_S_l, LPO_COL_t_l, ld);
-    if (has_ref) {
-        p.rw = log_probs(x, LPO_COL_R_w, LPO_COL_rt_w, ld);
-        p.rl = log_probs(x, LPO_COL_R_l, LPO_COL_rt_l, ld);
-    }
-    if (!m || !p.lw || (has_ref && !(p.rw && p.rl)))
-        return lpo_fail(err, LPO_ENOMEM, "objective: %lld pairs", (long long)n);
-    double *sw = m, *sl = m + n, *dsw = m + 2 * n, *dsl = m + 3 * n, *weight = m + 4 * n;
-    p.loss = m + 5 * n;
-    p.g_lw = m + 6 * n;
-    p.g_ll = m + 7 * n;
-    p.g_sw = m + 8 * n;
-    p.g_sl = m + 9 * n;
-    p.reward_w = m + 10 * n;
-    p.reward_l = m + 11 * n;
-    int one_sided = !p.ll; /* sft reads no rejected response */
-    if (isnan(beta)) beta = 1;
-    for (int64_t i = 0; i < n; i++) {
-        double a = p.lw[i] - (p.rw ? p.rw[i] : 0), b = one_sided ? 0 : p.ll[i] - (p.rl ? p.rl[i] : 0);
-        sw[i] = score(x, a, &dsw[i]);
-        sl[i] = score(x, b, &dsl[i]);
-        p.reward_w[i] = beta * a;
-        p.reward_l[i] = beta * b;
-    }
-    p.sw = sw;
-    p.sl = sl;
-    p.weight = weight;
-    lpo_status s = weigh(weight, x, err);
-    if (s == LPO_OK) s = fn(&p, err);
-    if (s) return s;
-    *loss = 0;
-    for (int64_t i = 0; i < n; i++) {
-        *loss += p.loss[i] / (double)n;
-        p.g_lw[i] = (p.g_lw[i] + p.g_sw[i] * dsw[i]) / (double)n;
-        p.g_ll[i] = (p.g_ll[i] + p.g_sl[i] * dsl[i]) / (double)n;
-    }
-    give_back(x, LPO_COL_S_w, LPO_COL_t_w, ld, p.g_lw);
-    if (!one_sided) {
-        give_back(x, LPO_COL_S_l, LPO_COL_t_l, ld, p.g_ll);
-        fill_stats(x->stats, &p);
-    }
+lpo_status lpo_pairs_close(double *loss, lpo_pairs *p, lpo_error *err) {
+    if (!p->done && p->whole) {
+        lpo_status s = reduce_whole(p, err);
+        if (s) return s;
+    } else if (!p->done)
+        reduce(p);
+    *loss = p->batch[LPO_BATCH_LOSS];
+    give_back(p, LPO_PAIR_G_W, LPO_COL_S_w, LPO_COL_t_w, p->token_w);
+    if (!p->s_l) return LPO_OK; /* sft reads no rejected response */
+    give_back(p, LPO_PAIR_G_L, LPO_COL_S_l, LPO_COL_t_l, p->token_l);
+    *p->x->stats = (lpo_objective_stats){.eps_mean = p->batch[LPO_BATCH_SMOOTHING],
+                                         .reward_chosen = p->batch[LPO_BATCH_REWARD_W],
+                                         .reward_rejected = p->batch[LPO_BATCH_REWARD_L],
+                                         .accuracy = p->batch[LPO_BATCH_ACCURACY],
+                                         .margin = p->batch[LPO_BATCH_MARGIN],
+                                         .has_rewards = 1};
     return LPO_OK;
 }

@@ -40,8 +40,8 @@ static surrogate weighted(lpo_term *x, double weight, double logp, double a) {
 static double gamma_weight(const lpo_term *x, double log_w, double a) {
     double k = a >= 0 ? LPO_HP(x, k_pos) : LPO_HP(x, k_neg);
     double lambda = fmax(a >= 0 ? LPO_HP(x, lam_pos) : LPO_HP(x, lam_neg), 1e-4);
-    log_w = fmin(fmax(log_w, log(1e-8)), 20);
-    return exp(lambda + k * log_w - lambda * exp(log_w));
+    log_w = fmin(fmax(log_w, lpo_real_log(1e-8)), 20);
+    return lpo_real_exp(lambda + k * log_w - lambda * lpo_real_exp(log_w));
 }
 
 /* One rollout: n tokens from `at` of column t, `sum` the clamped sum and `mean` the mean of its log-ratios.
@@ -56,7 +56,7 @@ typedef struct rollout {
 
 static surrogate token_surrogate(lpo_term *x, const rollout *r, int64_t k, double adv) {
     int sequence = LPO_HP(x, level) == LPO_LEVEL_SEQUENCE;
-    double ratio = exp(sequence ? r->mean : r->t[k] - r->old[k]);
+    double ratio = lpo_real_exp(sequence ? r->mean : r->t[k] - r->old[k]);
     switch ((int)LPO_HP(x, surrogate)) {
     case LPO_PG_CISPO: {
         double cap = isnan(LPO_HP(x, clip_high)) ? LPO_HP(x, clip) : LPO_HP(x, clip_high);
@@ -87,10 +87,10 @@ static double add_rollout(lpo_term *x, const rollout *r, double norm, double shi
     for (int64_t k = 0; k < r->n; k++) {
         surrogate s = token_surrogate(x, r, k, ((r->per_token ? r->adv[k] : r->adv[0]) - shift) * scale);
         if (kl != 0) {
-            double d = r->ref[k] - r->t[k], k3 = expm1(d) - d;
-            double ratio = unbiased ? exp(sequence ? r->mean : r->t[k] - r->old[k]) : 1;
+            double d = r->ref[k] - r->t[k], k3 = lpo_real_expm1(d) - d;
+            double ratio = unbiased ? lpo_real_exp(sequence ? r->mean : r->t[k] - r->old[k]) : 1;
             s.loss += kl * k3 * ratio;
-            s.d_logp -= kl * expm1(d) * ratio;
+            s.d_logp -= kl * lpo_real_expm1(d) * ratio;
             if (unbiased) s.d_ratio += kl * k3 * ratio;
         }
         loss += norm * s.loss;

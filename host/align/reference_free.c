@@ -3,31 +3,16 @@
  * adaptive-margin kin, CPO, ORPO, EXPO, and plain supervised tuning on the chosen response. */
 #include "align/pairs.h"
 
-static double mean_w(const lpo_pairs *p, int64_t i) {
-    return p->lw[i] / p->nw[i];
-}
-static double mean_l(const lpo_pairs *p, int64_t i) {
-    return p->ll[i] / p->nl[i];
-}
-
-static void mean_rewards(lpo_pairs *p) {
-    for (int64_t i = 0; i < p->n; i++) {
-        p->reward_w[i] = LPO_HP(p->x, beta) * mean_w(p, i);
-        p->reward_l[i] = LPO_HP(p->x, beta) * mean_l(p, i);
-    }
-}
-
-/* Add the smoothed logistic loss of m = beta (mean_w - mean_l - margin). */
-static void add_mean_margin(lpo_pairs *p, int64_t i, double margin) {
-    double beta = LPO_HP(p->x, beta), dm;
-    double loss = lpo_smoothed(beta * (mean_w(p, i) - mean_l(p, i) - margin), LPO_HP(p->x, eps), &dm);
-    lpo_pairs_add_logp(p, i, loss, beta * dm / p->nw[i], -beta * dm / p->nl[i]);
+static void set_means(lpo_pairs *p, uint32_t op, double shift) {
+    p->rule.op = op;
+    p->rule.flags = LPO_PAIR_BY_TOKEN | LPO_PAIR_REWARD_SCORE;
+    lpo_pairs_fill(p, LPO_PAIR_IN_SHIFT_W, shift);
+    if (!isnan(LPO_HP(p->x, eps))) lpo_pairs_fill(p, LPO_PAIR_IN_EPS, LPO_HP(p->x, eps));
 }
 
 static lpo_status simpo(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    for (int64_t i = 0; i < p->n; i++) add_mean_margin(p, i, LPO_HP(p->x, gamma_r));
-    mean_rewards(p);
+    set_means(p, LPO_PAIR_LOGISTIC, LPO_HP(p->x, gamma_r));
     return LPO_OK;
 }
 
@@ -38,7 +23,9 @@ static lpo_status alpha_dpo(lpo_pairs *p, lpo_error *err) {
     lpo_ema *e = x->ema;
     double mean, std, *u = lpo_arena_alloc(x->arena, (size_t)p->n, sizeof *u);
     if (!u) return lpo_fail(err, LPO_ENOMEM, "alpha_dpo: %lld pairs", (long long)p->n);
-    for (int64_t i = 0; i < p->n; i++) u[i] = p->sw[i] / p->nw[i] - p->sl[i] / p->nl[i];
+    for (int64_t i = 0; i < p->n; i++)
+        u[i] = (p->s_w[i] - p->in[i][LPO_PAIR_IN_R_W]) / p->n_w[i] -
+               (p->s_l[i] - p->in[i][LPO_PAIR_IN_R_L]) / p->n_l[i];
     if (e->weight == 0 && !isnan(LPO_HP(x, mu_prev)))
         *e = (lpo_ema){LPO_HP(x, mu_prev), LPO_HP(x, sd_prev), 1};
     lpo_mean_std(&mean, &std, u, p->n);
@@ -46,11 +33,12 @@ static lpo_status alpha_dpo(lpo_pairs *p, lpo_error *err) {
     if (p->n == 1) std = e->weight > 0 ? fabs(u[0] - e->mean / e->weight) : 0;
     lpo_ema_update(e, LPO_HP(x, decay), mean, std);
     double mu = e->mean / e->weight, sd = e->spread / e->weight;
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = lpo_sg(x, sd > 0 ? (u[i] - mu) / sd : 0);
-        add_mean_margin(p, i, LPO_HP(x, gamma_r) + LPO_HP(x, alpha) * z);
-    }
-    mean_rewards(p);
+    set_means(p, LPO_PAIR_LOGISTIC, LPO_HP(x, gamma_r));
+    for (int64_t i = 0; i < p->n; i++)
+        p->in[i][LPO_PAIR_IN_SHIFT_W] += LPO_HP(x, alpha) * lpo_sg(x, sd > 0 ? (u[i] - mu) / sd : 0);
+    /* The reference speaks through the margin alone. */
+    lpo_pairs_fill(p, LPO_PAIR_IN_R_W, 0);
+    lpo_pairs_fill(p, LPO_PAIR_IN_R_L, 0);
     return LPO_OK;
 }
 
@@ -59,62 +47,34 @@ static lpo_status alpha_dpo_check(const lpo_hypers *h, const char *name, lpo_err
     return lpo_fail(err, LPO_EINVAL, "%s: mu_prev and sd_prev go together: set both or neither", name);
 }
 
-/* AlphaPO's reward of a log-probability, (1 - p^-alpha)/alpha; alpha 0 is the log-probability itself. */
-static double alpha_reward(double logp, double alpha, double *d) {
-    *d = alpha == 0 ? 1 : exp(-alpha * logp);
-    return alpha == 0 ? logp : -expm1(-alpha * logp) / alpha;
-}
-
-/* TRL's CPO: sums for sigmoid and hinge, token means for ipo and simpo, all + cpo_alpha NLL. */
+/* TRL's CPO: sums for sigmoid and hinge, token means for ipo and simpo, all + cpo_alpha NLL; alpha turns the
+ * scores into AlphaPO's rewards. */
 static lpo_status cpo(lpo_pairs *p, lpo_error *err) {
     (void)err;
     lpo_term *x = p->x;
-    int kind = (int)LPO_HP(x, cpo_loss), mean = kind == LPO_CPO_IPO || kind == LPO_CPO_SIMPO;
-    double beta = LPO_HP(x, beta), eps = LPO_HP(x, eps), d = 0, loss, dw, dl;
-    double margin = kind == LPO_CPO_SIMPO ? LPO_HP(x, simpo_gamma) / beta : 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        double nw = mean ? p->nw[i] : 1, nl = mean ? p->nl[i] : 1;
-        double rw = alpha_reward(p->lw[i] / nw, LPO_HP(x, alpha), &dw),
-               rl = alpha_reward(p->ll[i] / nl, LPO_HP(x, alpha), &dl);
-        double z = rw - rl - margin;
-        if (kind == LPO_CPO_HINGE) {
-            loss = fmax(0, 1 - beta * z);
-            d = loss > 0 ? -beta : 0;
-        } else if (kind == LPO_CPO_IPO) {
-            double e = z - 1 / (2 * beta);
-            loss = e * e;
-            d = 2 * e;
-        } else {
-            loss = lpo_smoothed(beta * z, eps, &d);
-            d *= beta;
-        }
-        lpo_pairs_add_logp(p, i, loss, d * dw / nw, -d * dl / nl);
-        p->reward_w[i] = beta * rw;
-        p->reward_l[i] = beta * rl;
-    }
+    int kind = (int)LPO_HP(x, cpo_loss);
+    set_means(p,
+              kind == LPO_CPO_HINGE ? LPO_PAIR_HINGE
+              : kind == LPO_CPO_IPO ? LPO_PAIR_SQUARED
+                                    : LPO_PAIR_LOGISTIC,
+              kind == LPO_CPO_IPO     ? 1 / (2 * p->rule.beta)
+              : kind == LPO_CPO_SIMPO ? LPO_HP(x, simpo_gamma) / p->rule.beta
+                                      : 0);
+    if (kind == LPO_CPO_SIGMOID || kind == LPO_CPO_HINGE) p->rule.flags = LPO_PAIR_REWARD_SCORE;
+    p->rule.score = LPO_SCORE_ALPHA_REWARD;
+    p->rule.alpha = LPO_HP(x, alpha);
     lpo_pairs_add_nll(p, LPO_HP(x, cpo_alpha));
     return LPO_OK;
 }
 
-/* log of the odds of a response whose mean log-probability is z < 0, and its derivative. */
-static double log_odds(double z, double *d) {
-    double one_minus_p = -expm1(z);
-    *d = 1 / one_minus_p;
-    return z - log(one_minus_p);
-}
-
 static lpo_status orpo(lpo_pairs *p, lpo_error *err) {
-    double beta = LPO_HP(p->x, beta), dw, dl;
-    for (int64_t i = 0; i < p->n; i++) {
-        double zw = mean_w(p, i), zl = mean_l(p, i);
-        if (!(zw < 0 && zl < 0))
+    for (int64_t i = 0; i < p->n; i++)
+        if (!(p->s_w[i] < 0 && p->s_l[i] < 0))
             return lpo_fail(err, LPO_EINVAL, "%s: row %lld: the odds ratio needs log-probabilities below 0",
-                            zw < 0 ? "S_l" : "S_w", (long long)i);
-        double z = log_odds(zw, &dw) - log_odds(zl, &dl), d = -beta * lpo_sigmoid(-z);
-        lpo_pairs_add_logp(p, i, beta * lpo_nls(z), d * dw / p->nw[i], -d * dl / p->nl[i]);
-    }
+                            p->s_w[i] < 0 ? "S_l" : "S_w", (long long)i);
     lpo_pairs_add_nll(p, 1);
-    mean_rewards(p);
+    set_means(p, LPO_PAIR_ODDS, 0);
+    lpo_pairs_fill(p, LPO_PAIR_IN_WEIGHT, p->rule.beta);
     return LPO_OK;
 }
 
@@ -123,11 +83,10 @@ static lpo_status orpo(lpo_pairs *p, lpo_error *err) {
 static lpo_status expo(lpo_pairs *p, lpo_error *err) {
     (void)err;
     lpo_term *x = p->x;
-    const double *su = x->col[LPO_COL_S_u].data, *ru = x->col[LPO_COL_R_u].data;
+    const double *s_u = x->col[LPO_COL_S_u].data, *r_u = x->col[LPO_COL_R_u].data;
     double lambda = LPO_HP(x, lambda);
     for (int64_t i = 0; i < p->n; i++) {
-        double z = p->lw[i] - p->ll[i], d = -lpo_sigmoid(-z);
-        lpo_pairs_add_logp(p, i, lpo_nls(z) + lambda * (ru[i] - su[i]), d, -d);
+        p->in[i][LPO_PAIR_IN_CONSTANT] = lambda * (r_u[i] - s_u[i]);
         x->grad[LPO_COL_S_u][i] -= lambda / (double)p->n;
     }
     return LPO_OK;
@@ -135,6 +94,7 @@ static lpo_status expo(lpo_pairs *p, lpo_error *err) {
 
 static lpo_status sft(lpo_pairs *p, lpo_error *err) {
     (void)err;
+    p->rule.op = LPO_PAIR_LIKELIHOOD;
     lpo_pairs_add_nll(p, 1);
     return LPO_OK;
 }

@@ -6,23 +6,16 @@
 
 #define MODIFIERS " ld_alpha=none wpo=0 f_divergence=reverse_kl f_alpha=0.5"
 
-static double h_of(const lpo_pairs *p, int64_t i) {
-    return p->sw[i] - p->sl[i];
-}
-
-/* Add a loss of h with derivative dh. */
-static void add_h(lpo_pairs *p, int64_t i, double loss, double dh) {
-    lpo_pairs_add(p, i, loss, dh, -dh);
+/* A loss that is an op of kernels/pair_loss.h as it stands, on sums or on means over tokens. */
+static void set_op(lpo_pairs *p, uint32_t op, uint32_t flags) {
+    p->rule.op = op;
+    p->rule.flags = flags;
+    if (!isnan(LPO_HP(p->x, eps))) lpo_pairs_fill(p, LPO_PAIR_IN_EPS, LPO_HP(p->x, eps));
 }
 
 static lpo_status dpo(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta), eps = LPO_HP(p->x, eps), dm;
-    for (int64_t i = 0; i < p->n; i++) {
-        double loss = lpo_smoothed(beta * h_of(p, i), eps, &dm);
-        add_h(p, i, loss, beta * dm);
-    }
-    p->x->stats->eps_mean = eps;
+    set_op(p, LPO_PAIR_LOGISTIC, 0);
     return LPO_OK;
 }
 
@@ -35,44 +28,32 @@ static lpo_status rdpo_check(const lpo_hypers *h, const char *name, lpo_error *e
 
 static lpo_status rdpo(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta), eps = LPO_HP(p->x, eps), c = 1 - 2 * eps;
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = beta * h_of(p, i);
-        add_h(p, i, ((1 - eps) * lpo_nls(z) - eps * lpo_nls(-z)) / c,
-              -beta * ((1 - eps) * lpo_sigmoid(-z) + eps * lpo_sigmoid(z)) / c);
-    }
+    set_op(p, LPO_PAIR_ROBUST, 0);
     return LPO_OK;
 }
 
 /* Squared distance of a difference from 1/(2 beta); the difference of sums, or of means over tokens. */
-static lpo_status ipo(lpo_pairs *p, lpo_error *err) {
+static lpo_status ipo_sum(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double target = 1 / (2 * LPO_HP(p->x, beta));
-    for (int64_t i = 0; i < p->n; i++) {
-        double nw = p->nw ? p->nw[i] : 1, nl = p->nl ? p->nl[i] : 1;
-        double e = p->sw[i] / nw - p->sl[i] / nl - target;
-        lpo_pairs_add(p, i, e * e, 2 * e / nw, -2 * e / nl);
-    }
+    set_op(p, LPO_PAIR_SQUARED, 0);
+    lpo_pairs_fill(p, LPO_PAIR_IN_SHIFT_W, 1 / (2 * p->rule.beta));
     return LPO_OK;
+}
+static lpo_status ipo(lpo_pairs *p, lpo_error *err) {
+    lpo_status s = ipo_sum(p, err);
+    p->rule.flags = LPO_PAIR_BY_TOKEN;
+    return s;
 }
 
 static lpo_status sigmoid_norm(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = beta * (p->sw[i] / p->nw[i] - p->sl[i] / p->nl[i]), d = -beta * lpo_sigmoid(-z);
-        lpo_pairs_add(p, i, lpo_nls(z), d / p->nw[i], -d / p->nl[i]);
-    }
+    set_op(p, LPO_PAIR_LOGISTIC, LPO_PAIR_BY_TOKEN);
     return LPO_OK;
 }
 
 static lpo_status hinge(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double gap = 1 - beta * h_of(p, i);
-        if (gap > 0) add_h(p, i, gap, -beta);
-    }
+    set_op(p, LPO_PAIR_HINGE, 0);
     return LPO_OK;
 }
 
@@ -83,82 +64,73 @@ static lpo_status exo_check(const lpo_hypers *h, const char *name, lpo_error *er
                     name, eps);
 }
 
-/* KL of (sigmoid(z), sigmoid(-z)) from (1-eps, eps). */
 static lpo_status exo_pair(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta), eps = LPO_HP(p->x, eps), log_odds = log1p(-eps) - log(eps);
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = beta * h_of(p, i), qw = lpo_sigmoid(z), ql = lpo_sigmoid(-z);
-        add_h(p, i, qw * (-lpo_nls(z) - log1p(-eps)) + ql * (-lpo_nls(-z) - log(eps)),
-              beta * qw * ql * (z - log_odds));
-    }
+    set_op(p, LPO_PAIR_EXO, 0);
     return LPO_OK;
 }
 
-/* Logistic and exponential loss, blended by sigmoid(z/tau). */
 static lpo_status discopop(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta), tau = LPO_HP(p->x, tau);
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = beta * h_of(p, i), on = lpo_sigmoid(z / tau), off = lpo_sigmoid(-z / tau);
-        /* exp(-z) sigmoid(z/tau) without the overflow of either factor: log of the product first. */
-        double e_on = exp(-z - lpo_nls(z / tau));
-        double d = -lpo_sigmoid(-z) * off - e_on + (e_on - lpo_nls(z) * on) * off / tau;
-        add_h(p, i, lpo_nls(z) * off + e_on, beta * d);
-    }
+    set_op(p, LPO_PAIR_DISCOPOP, 0);
     return LPO_OK;
 }
 
 static lpo_status rpo_cumulative(lpo_pairs *p, lpo_error *err) {
-    lpo_status s = dpo(p, err);
-    double coef = LPO_HP(p->x, eta) * LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) lpo_pairs_add_logp(p, i, -coef * p->lw[i], -coef, 0);
-    return s;
+    for (int64_t i = 0; i < p->n; i++)
+        p->in[i][LPO_PAIR_IN_LIKELIHOOD] = p->in[i][LPO_PAIR_IN_WEIGHT] * LPO_HP(p->x, eta) * p->rule.beta;
+    return dpo(p, err);
+}
+
+/* dpo + coef * mean likelihood of the chosen response. */
+static lpo_status dpo_average(lpo_pairs *p, double coef, lpo_error *err) {
+    for (int64_t i = 0; i < p->n; i++)
+        p->in[i][LPO_PAIR_IN_LIKELIHOOD] = p->in[i][LPO_PAIR_IN_WEIGHT] * coef / p->n_w[i];
+    return dpo(p, err);
 }
 
 static lpo_status rpo_average(lpo_pairs *p, lpo_error *err) {
-    lpo_status s = dpo(p, err);
-    double c = LPO_HP(p->x, nll);
-    for (int64_t i = 0; i < p->n; i++) lpo_pairs_add_logp(p, i, -c * p->lw[i] / p->nw[i], -c / p->nw[i], 0);
-    return s;
+    return dpo_average(p, LPO_HP(p->x, nll), err);
 }
 
 static lpo_status llava_hound(lpo_pairs *p, lpo_error *err) {
-    (void)err;
-    double beta = LPO_HP(p->x, beta), scale = LPO_HP(p->x, dpo_alpha);
-    for (int64_t i = 0; i < p->n; i++) {
-        double z = beta * h_of(p, i);
-        add_h(p, i, scale * lpo_nls(z), -scale * beta * lpo_sigmoid(-z));
-    }
     lpo_pairs_add_nll(p, LPO_HP(p->x, nll_gamma));
-    return LPO_OK;
+    for (int64_t i = 0; i < p->n; i++) p->in[i][LPO_PAIR_IN_WEIGHT] *= LPO_HP(p->x, dpo_alpha);
+    return dpo(p, err);
 }
 
 /* The label's uncertainty is its smoothing: BALD lies in [0, ln 2], so eps in [0, 1/2]. The paper's own
  * formula gives eps >= 1/2, which turns every label round. */
 static lpo_status upo(lpo_pairs *p, lpo_error *err) {
     const double *bald = p->x->col[LPO_COL_bald].data;
-    double beta = LPO_HP(p->x, beta), lambda = LPO_HP(p->x, lambda), dm;
-    for (int64_t i = 0; i < p->n; i++) {
-        double eps = bald[i] / (2 * log(2));
+    lpo_status s = dpo_average(p, LPO_HP(p->x, lambda), err);
+    for (int64_t i = 0; i < p->n && !s; i++) {
+        double eps = bald[i] / (2 * lpo_real_log(2));
         if (!(eps >= 0 && eps <= 0.5 + 1e-9))
             return lpo_fail(err, LPO_EINVAL, "bald: row %lld is %g: expected a value in [0, ln 2]",
                             (long long)i, bald[i]);
-        double loss = lpo_smoothed(beta * h_of(p, i), eps, &dm);
-        add_h(p, i, loss, beta * dm);
-        lpo_pairs_add_logp(p, i, -lambda * p->lw[i] / p->nw[i], -lambda / p->nw[i], 0);
-        p->x->stats->eps_mean += eps / (double)p->n;
+        p->in[i][LPO_PAIR_IN_EPS] = eps;
+    }
+    return s;
+}
+
+/* The rows are the steps of one trajectory: one loss of the summed differences, so that no step's derivative
+ * is known before the last step is read. */
+static lpo_status whole_trajectory(lpo_pairs *p, lpo_error *err) {
+    (void)err;
+    double beta = p->rule.beta, sum = 0;
+    for (int64_t i = 0; i < p->n; i++)
+        sum += (p->s_w[i] - p->in[i][LPO_PAIR_IN_R_W]) - (p->s_l[i] - p->in[i][LPO_PAIR_IN_R_L]);
+    for (int64_t i = 0; i < p->n; i++) {
+        p->out[i][LPO_PAIR_LOSS] = lpo_nls(beta * sum);
+        p->out[i][LPO_PAIR_G_W] = -p->rule.n * beta * lpo_sigmoid(-beta * sum);
+        p->out[i][LPO_PAIR_G_L] = -p->out[i][LPO_PAIR_G_W];
     }
     return LPO_OK;
 }
-
-/* The rows are the steps of one trajectory: one loss of the summed differences. */
 static lpo_status trajectory(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta), sum = 0, n = (double)p->n;
-    for (int64_t i = 0; i < p->n; i++) sum += h_of(p, i);
-    double d = -n * beta * lpo_sigmoid(-beta * sum);
-    for (int64_t i = 0; i < p->n; i++) add_h(p, i, lpo_nls(beta * sum), d);
+    p->whole = whole_trajectory;
     return LPO_OK;
 }
 
@@ -179,7 +151,7 @@ const lpo_objective_row lpo_rows_reference_pairs[] = {
         "arXiv 2403.00409", "unbiased under label flips of rate eps"),
     ROW("ipo", ipo, NULL, NEEDS | LPO_NEED_N, "beta=0.1" MODIFIERS, "trl_ipo", "arXiv 2310.12036, per token",
         "squared distance of the mean difference from 1/(2 beta)"),
-    ROW("ipo_sum", ipo, NULL, NEEDS, "beta=0.1" MODIFIERS, "", "arXiv 2310.12036",
+    ROW("ipo_sum", ipo_sum, NULL, NEEDS, "beta=0.1" MODIFIERS, "", "arXiv 2310.12036",
         "ipo on summed log-ratios"),
     ROW("sigmoid_norm", sigmoid_norm, NULL, NEEDS | LPO_NEED_N, "beta=0.1" MODIFIERS, "trl_sigmoid_norm",
         "TRL sigmoid_norm", "dpo on log-ratios averaged over tokens"),

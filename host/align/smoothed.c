@@ -65,46 +65,42 @@ static void batch_statistics(double *mean, double *std, const lpo_pairs *p, cons
 /* How much the chosen response's log-probability a token owes to the video (unaugmented minus augmented). */
 static double grounding(const lpo_pairs *p, int64_t i) {
     const double *given = p->x->col[LPO_COL_G_w].data;
-    return ((given ? given[i] : p->lw[i]) - p->x->col[LPO_COL_S_w_aug].data[i]) / p->nw[i];
+    return ((given ? given[i] : p->s_w[i]) - p->x->col[LPO_COL_S_w_aug].data[i]) / p->n_w[i];
 }
 
-static lpo_status fill_eps(double *eps, lpo_pairs *p, const double *m, lpo_error *err) {
+static lpo_status fill_eps(lpo_pairs *p, const double *m, lpo_error *err) {
     lpo_term *x = p->x;
     double mean = 0, std = 0, constant = LPO_HP(x, eps), hi = LPO_HP(x, eps_max), tau = LPO_HP(x, tau);
     int kind = smoothing_kind(LPO_HP(x, smoothing), x->hp_given);
+    p->rule.tau = or_else(tau, 2);
     if (kind == LPO_SMOOTH_SCHEDULE) {
         lpo_status s = schedule(&constant, x, err);
         if (s) return s;
     }
+    if (kind == LPO_SMOOTH_MARGIN && !x->tape) { /* the op's own rule */
+        p->rule.op = LPO_PAIR_MARGIN;
+        constant = or_else(hi, 0.4);
+    }
     if (kind == LPO_SMOOTH_BATCH) batch_statistics(&mean, &std, p, m);
     for (int64_t i = 0; i < p->n; i++) {
         double e = constant, z = std > 0 ? (m[i] - mean) / std : 0;
-        if (kind == LPO_SMOOTH_MARGIN) e = or_else(hi, 0.4) * lpo_sigmoid(-m[i] / or_else(tau, 2));
+        if (kind == LPO_SMOOTH_MARGIN && x->tape) e = or_else(hi, 0.4) * lpo_sigmoid(-m[i] / p->rule.tau);
         if (kind == LPO_SMOOTH_BATCH) e = or_else(hi, 0.2) * lpo_sigmoid(-LPO_HP(x, kappa) * z);
         if (kind == LPO_SMOOTH_GROUNDING)
-            e = or_else(hi, 0.3) * exp(-fmax(0, grounding(p, i)) / or_else(tau, 0.1));
-        eps[i] = lpo_sg(x, e);
-        x->stats->eps_mean += eps[i] / (double)p->n;
+            e = or_else(hi, 0.3) * lpo_real_exp(-fmax(0, grounding(p, i)) / or_else(tau, 0.1));
+        p->in[i][LPO_PAIR_IN_EPS] = lpo_sg(x, e);
     }
     return LPO_OK;
 }
 
 static lpo_status leanpo(lpo_pairs *p, lpo_error *err) {
-    double beta = LPO_HP(p->x, beta), gamma = LPO_HP(p->x, gamma_r), dm;
-    double *m = lpo_arena_alloc(p->x->arena, (size_t)p->n, 2 * sizeof *m), *eps = m + p->n;
+    double *m = lpo_arena_alloc(p->x->arena, (size_t)p->n, sizeof *m), gamma = LPO_HP(p->x, gamma_r);
     if (!m) return lpo_fail(err, LPO_ENOMEM, "leanpo: %lld pairs", (long long)p->n);
-    for (int64_t i = 0; i < p->n; i++) {
-        p->reward_w[i] = beta * (p->lw[i] / p->nw[i]);
-        p->reward_l[i] = beta * (p->ll[i] / p->nl[i]);
-        m[i] = beta * (p->lw[i] / p->nw[i] - p->ll[i] / p->nl[i] - gamma);
-    }
-    lpo_status s = fill_eps(eps, p, m, err);
-    if (s) return s;
-    for (int64_t i = 0; i < p->n; i++) {
-        double loss = lpo_smoothed(m[i], eps[i], &dm);
-        lpo_pairs_add_logp(p, i, loss, beta * dm / p->nw[i], -beta * dm / p->nl[i]);
-    }
-    return LPO_OK;
+    p->rule.flags = LPO_PAIR_BY_TOKEN | LPO_PAIR_REWARD_SCORE;
+    lpo_pairs_fill(p, LPO_PAIR_IN_SHIFT_W, gamma);
+    for (int64_t i = 0; i < p->n; i++)
+        m[i] = p->rule.beta * (p->s_w[i] / p->n_w[i] - p->s_l[i] / p->n_l[i] - gamma);
+    return fill_eps(p, m, err);
 }
 
 const lpo_objective_row lpo_rows_smoothed[] = {

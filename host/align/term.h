@@ -7,6 +7,7 @@
 #define LPO_ALIGN_TERM_H
 #include "align/hyper.h"
 #include "base/arena.h"
+#include "kernels/real.h"
 #include "leanpo/objective.h"
 
 #include <math.h>
@@ -50,12 +51,13 @@ typedef struct lpo_term {
 
 struct lpo_pairs;
 typedef lpo_status lpo_term_fn(double *loss, lpo_term *x, lpo_error *err);
+/* Writes what is the objective's own into the pairs' rule and rows, see pairs.h. */
 typedef lpo_status lpo_pairs_fn(struct lpo_pairs *p, lpo_error *err);
 
 typedef struct lpo_objective_row {
     lpo_objective_info info;
     lpo_term_fn *eval;                      /* the whole loss, or */
-    lpo_pairs_fn *pairs;                    /* the loss of each pair, see pairs.h */
+    lpo_pairs_fn *pairs;                    /* a reduction of pairs, see pairs.h */
     uint64_t optional;                      /* columns read when given */
     uint64_t (*needs)(const lpo_hypers *h); /* more columns; NULL: none */
     lpo_status (*check)(const lpo_hypers *h, const char *name,
@@ -82,16 +84,6 @@ void lpo_objective_set_tape(lpo_objective *o, lpo_sg_tape *tape);
 
 /* Reading a hyper-parameter inside a loss function: HP(x, beta). */
 #define LPO_HP(x, id) ((x)->hp[LPO_HP_##id])
-
-/* sigmoid and -log sigmoid without overflow at either end. */
-static inline double lpo_sigmoid(double z) {
-    if (z >= 0) return 1 / (1 + exp(-z));
-    double e = exp(z);
-    return e / (1 + e);
-}
-static inline double lpo_nls(double z) {
-    return z >= 0 ? log1p(exp(-z)) : -z + log1p(exp(z));
-}
 
 /* v as a constant of the gradient. */
 double lpo_sg(lpo_term *x, double v);

@@ -3,55 +3,37 @@
  * they are. lambda_t = 1 + d_t min(1/pi_t, delta), constant to the gradient. ref_weights says whose
  * probabilities weigh the reference's tokens: the policy's (the paper: one weight a token) or the reference's
  * own (the authors' code). */
-#include "align/term.h"
-
-typedef struct side {
-    int t, rt, d;
-} side;
-static const side SIDES[2] = {{LPO_COL_t_w, LPO_COL_rt_w, LPO_COL_d_w},
-                              {LPO_COL_t_l, LPO_COL_rt_l, LPO_COL_d_l}};
+#include "align/pairs.h"
 
 static double token_weight(double differs, double logp, double delta) {
-    return 1 + differs * (-logp < log(delta) ? exp(-logp) : delta);
+    return 1 + differs * (-logp < lpo_real_log(delta) ? lpo_real_exp(-logp) : delta);
 }
 
-/* Weighted log-ratio of row i; lambda receives the policy's weights. */
-static double weighted_ratio(lpo_term *x, const side *s, int64_t i, double *lambda) {
-    const lpo_column *t = &x->col[s->t];
-    const double *rt = x->col[s->rt].data, *d = x->col[s->d].data;
-    double delta = LPO_HP(x, delta), sum = 0;
-    int own = LPO_HP(x, ref_weights) == LPO_REF_WEIGHTS_REFERENCE;
-    for (int64_t k = t->row_start[i]; k < t->row_start[i + 1]; k++) {
-        lambda[k] = lpo_sg(x, token_weight(d[k], t->data[k], delta));
-        sum += lambda[k] * t->data[k] - (own ? token_weight(d[k], rt[k], delta) : lambda[k]) * rt[k];
+/* Weights of a side's tokens, and the reference's weighted sums to column `r` of the pairs. */
+static double *weigh(lpo_pairs *p, int tokens, int reference, int differs, int r) {
+    lpo_term *x = p->x;
+    const lpo_column *t = &x->col[tokens];
+    const double *rt = x->col[reference].data, *d = x->col[differs].data, delta = LPO_HP(x, delta);
+    const size_t n = (size_t)(t->n ? t->n : 1);
+    double *w = lpo_arena_alloc(x->arena, n, sizeof *w), *own = lpo_arena_alloc(x->arena, n, sizeof *own);
+    if (!w || !own) return NULL;
+    for (int64_t k = 0; k < t->n; k++) {
+        w[k] = lpo_sg(x, token_weight(d[k], t->data[k], delta));
+        own[k] =
+            LPO_HP(x, ref_weights) == LPO_REF_WEIGHTS_REFERENCE ? token_weight(d[k], rt[k], delta) : w[k];
     }
-    return sum;
+    for (int64_t i = 0; i < p->n; i++) {
+        const int64_t at = t->row_start[i];
+        p->in[i][r] = lpo_sum_tokens(rt + at, own + at, t->row_start[i + 1] - at);
+    }
+    return w;
 }
 
-static lpo_status bmc(double *loss, lpo_term *x, lpo_error *err) {
-    double beta = LPO_HP(x, beta), n = (double)x->n_rows;
-    double *lambda[2];
-    for (int j = 0; j < 2; j++) {
-        lambda[j] = lpo_arena_alloc(x->arena, (size_t)x->col[SIDES[j].t].n, sizeof **lambda);
-        if (!lambda[j]) return lpo_fail(err, LPO_ENOMEM, "bmc: %lld tokens", (long long)x->col[SIDES[j].t].n);
-    }
-    *loss = 0;
-    for (int64_t i = 0; i < x->n_rows; i++) {
-        double w = weighted_ratio(x, &SIDES[0], i, lambda[0]), l = weighted_ratio(x, &SIDES[1], i, lambda[1]);
-        double z = beta * (w - l), g[2] = {-beta * lpo_sigmoid(-z) / n, beta * lpo_sigmoid(-z) / n};
-        *loss += lpo_nls(z) / n;
-        for (int j = 0; j < 2; j++) {
-            const lpo_column *t = &x->col[SIDES[j].t];
-            for (int64_t k = t->row_start[i]; k < t->row_start[i + 1]; k++)
-                x->grad[SIDES[j].t][k] += g[j] * lambda[j][k];
-        }
-        x->stats->reward_chosen += beta * w / n;
-        x->stats->reward_rejected += beta * l / n;
-        x->stats->accuracy += (w > l) / n;
-        x->stats->margin += z / n;
-    }
-    x->stats->has_rewards = 1;
-    return LPO_OK;
+static lpo_status bmc(lpo_pairs *p, lpo_error *err) {
+    double *w = weigh(p, LPO_COL_t_w, LPO_COL_rt_w, LPO_COL_d_w, LPO_PAIR_IN_R_W);
+    double *l = weigh(p, LPO_COL_t_l, LPO_COL_rt_l, LPO_COL_d_l, LPO_PAIR_IN_R_L);
+    if (!w || !l) return lpo_fail(err, LPO_ENOMEM, "bmc: %lld pairs", (long long)p->n);
+    return lpo_pairs_weigh_tokens(p, w, l, err);
 }
 
 const lpo_objective_row lpo_rows_token_weighted[] = {
@@ -62,6 +44,6 @@ const lpo_objective_row lpo_rows_token_weighted[] = {
               .source = "arXiv 2408.07471",
               .summary = "dpo on token-weighted log-ratios of bridged pairs",
               .needs = LPO_NEED_T | LPO_NEED_RT | LPO_C(d_w) | LPO_C(d_l)},
-     .eval = bmc},
+     .pairs = bmc},
     {.info = {.name = NULL}},
 };

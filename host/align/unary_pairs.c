@@ -10,71 +10,46 @@
 
 static lpo_status sppo(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    const double *pw = p->x->col[LPO_COL_p_w].data, *pl = p->x->col[LPO_COL_p_l].data;
-    double beta = LPO_HP(p->x, beta);
+    const double *p_w = p->x->col[LPO_COL_p_w].data, *p_l = p->x->col[LPO_COL_p_l].data;
+    p->rule.op = LPO_PAIR_SPPO;
     for (int64_t i = 0; i < p->n; i++) {
-        double ew = p->sw[i] - (pw[i] - 0.5) / beta, el = p->sl[i] - (pl[i] - 0.5) / beta;
-        lpo_pairs_add(p, i, (ew * ew + el * el) / 2, ew, el);
+        p->in[i][LPO_PAIR_IN_SHIFT_W] = (p_w[i] - 0.5) / p->rule.beta;
+        p->in[i][LPO_PAIR_IN_SHIFT_L] = (p_l[i] - 0.5) / p->rule.beta;
     }
     return LPO_OK;
 }
 
+/* Win probabilities 1 and 0, and TRL's loss without the half. */
 static lpo_status sppo_hard(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double target = 0.5 / LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double ew = p->sw[i] - target, el = p->sl[i] + target;
-        lpo_pairs_add(p, i, ew * ew + el * el, 2 * ew, 2 * el);
-    }
+    p->rule.op = LPO_PAIR_SPPO;
+    lpo_pairs_fill(p, LPO_PAIR_IN_SHIFT_W, 0.5 / p->rule.beta);
+    lpo_pairs_fill(p, LPO_PAIR_IN_SHIFT_L, -0.5 / p->rule.beta);
+    for (int64_t i = 0; i < p->n; i++) p->in[i][LPO_PAIR_IN_WEIGHT] *= 2;
     return LPO_OK;
 }
 
 static lpo_status nca_pair(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double w = beta * p->sw[i], l = beta * p->sl[i];
-        lpo_pairs_add(p, i, lpo_nls(w) + lpo_nls(-w) / 2 + lpo_nls(-l) / 2,
-                      beta * (lpo_sigmoid(w) / 2 - lpo_sigmoid(-w)), beta * lpo_sigmoid(l) / 2);
-    }
+    p->rule.op = LPO_PAIR_NCA;
     return LPO_OK;
 }
 
 static lpo_status bco_pair(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double w = beta * p->sw[i], l = beta * p->sl[i];
-        lpo_pairs_add(p, i, lpo_nls(w) + lpo_nls(-l), -beta * lpo_sigmoid(-w), beta * lpo_sigmoid(l));
-    }
+    p->rule.op = LPO_PAIR_BCO;
     return LPO_OK;
-}
-
-/* sigmoid(z)'s derivative, in a form that keeps its small values. */
-static double bell(double z) {
-    return lpo_sigmoid(z) * lpo_sigmoid(-z);
 }
 
 static lpo_status apo_zero(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double w = beta * p->sw[i], l = beta * p->sl[i];
-        lpo_pairs_add(p, i, lpo_sigmoid(-w) + lpo_sigmoid(l), -beta * bell(w), beta * bell(l));
-    }
+    p->rule.op = LPO_PAIR_APO_ZERO;
     return LPO_OK;
 }
 
-/* The chosen response's own term takes the log-ratio, the pair's the scores (they differ under an
- * f-divergence). */
 static lpo_status apo_down(lpo_pairs *p, lpo_error *err) {
     (void)err;
-    double beta = LPO_HP(p->x, beta);
-    for (int64_t i = 0; i < p->n; i++) {
-        double w = beta * (p->lw[i] - p->rw[i]), h = beta * (p->sw[i] - p->sl[i]);
-        lpo_pairs_add_logp(p, i, lpo_sigmoid(w), beta * bell(w), 0);
-        lpo_pairs_add(p, i, lpo_sigmoid(-h), -beta * bell(h), beta * bell(h));
-    }
+    p->rule.op = LPO_PAIR_APO_DOWN;
     return LPO_OK;
 }
 
@@ -89,40 +64,61 @@ static int by_value(const void *a, const void *b) {
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-static ranked *rank(lpo_pairs *p, const double *a, const double *b, double sign_b) {
+/* Rows by ascending value; NULL when there is no memory for them. */
+static ranked *rank(lpo_pairs *p, double (*value)(const lpo_pairs *p, int64_t i)) {
     ranked *r = lpo_arena_alloc(p->x->arena, (size_t)p->n, sizeof *r);
-    for (int64_t i = 0; r && i < p->n; i++) r[i] = (ranked){a[i] + sign_b * b[i], i};
+    for (int64_t i = 0; r && i < p->n; i++) r[i] = (ranked){value(p, i), i};
     if (r) qsort(r, (size_t)p->n, sizeof *r, by_value);
     return r;
 }
+static double policy_gap(const lpo_pairs *p, int64_t i) {
+    return p->s_w[i] - p->s_l[i];
+}
+static double reference_gap(const lpo_pairs *p, int64_t i) {
+    return p->in[i][LPO_PAIR_IN_R_W] - p->in[i][LPO_PAIR_IN_R_L];
+}
+static double ratio_w(const lpo_pairs *p, int64_t i) {
+    return p->s_w[i] - p->in[i][LPO_PAIR_IN_R_W];
+}
+static double ratio_l(const lpo_pairs *p, int64_t i) {
+    return p->s_l[i] - p->in[i][LPO_PAIR_IN_R_L];
+}
+
+/* The k-th smallest of `upper` against the k-th smallest of `lower`; paired: both responses of a value's row
+ * made it. */
+static lpo_status dominance(lpo_pairs *p, const ranked *upper, const ranked *lower, bool paired,
+                            lpo_error *err) {
+    double beta = p->rule.beta, dm;
+    if (!upper || !lower) return lpo_fail(err, LPO_ENOMEM, "aot: %lld pairs", (long long)p->n);
+    for (int64_t k = 0; k < p->n; k++) {
+        const double weight = p->in[k][LPO_PAIR_IN_WEIGHT];
+        double loss = lpo_smoothed(beta * (upper[k].value - lower[k].value), LPO_HP(p->x, eps), &dm);
+        p->out[k][LPO_PAIR_LOSS] += weight * loss;
+        p->out[upper[k].row][LPO_PAIR_G_W] += weight * beta * dm;
+        p->out[paired ? upper[k].row : lower[k].row][LPO_PAIR_G_L] -= weight * beta * dm;
+    }
+    return LPO_OK;
+}
 
 /* The k-th smallest difference of the policy against the k-th smallest of the reference. */
+static lpo_status whole_aot(lpo_pairs *p, lpo_error *err) {
+    return dominance(p, rank(p, policy_gap), rank(p, reference_gap), true, err);
+}
 static lpo_status aot(lpo_pairs *p, lpo_error *err) {
-    double beta = LPO_HP(p->x, beta), dm;
-    ranked *policy = rank(p, p->lw, p->ll, -1), *reference = rank(p, p->rw, p->rl, -1);
-    if (!policy || !reference) return lpo_fail(err, LPO_ENOMEM, "aot: %lld pairs", (long long)p->n);
-    for (int64_t k = 0; k < p->n; k++) {
-        int64_t i = policy[k].row;
-        double loss = lpo_smoothed(beta * (policy[k].value - reference[k].value), LPO_HP(p->x, eps), &dm);
-        p->loss[k] += p->weight[k] * loss;
-        p->g_lw[i] += p->weight[k] * beta * dm;
-        p->g_ll[i] -= p->weight[k] * beta * dm;
-    }
+    (void)err;
+    lpo_pairs_fill(p, LPO_PAIR_IN_EPS, LPO_HP(p->x, eps));
+    p->whole = whole_aot;
     return LPO_OK;
 }
 
 /* The k-th smallest chosen log-ratio against the k-th smallest rejected one. */
+static lpo_status whole_aot_unpaired(lpo_pairs *p, lpo_error *err) {
+    return dominance(p, rank(p, ratio_w), rank(p, ratio_l), false, err);
+}
 static lpo_status aot_unpaired(lpo_pairs *p, lpo_error *err) {
-    double beta = LPO_HP(p->x, beta), dm;
-    ranked *w = rank(p, p->lw, p->rw, -1), *l = rank(p, p->ll, p->rl, -1);
-    if (!w || !l) return lpo_fail(err, LPO_ENOMEM, "aot_unpaired: %lld pairs", (long long)p->n);
-    for (int64_t k = 0; k < p->n; k++) {
-        double loss = lpo_smoothed(beta * (w[k].value - l[k].value), LPO_HP(p->x, eps), &dm);
-        p->loss[k] += p->weight[k] * loss;
-        p->g_lw[w[k].row] += p->weight[k] * beta * dm;
-        p->g_ll[l[k].row] -= p->weight[k] * beta * dm;
-    }
-    return LPO_OK;
+    lpo_status s = aot(p, err);
+    p->whole = whole_aot_unpaired;
+    return s;
 }
 
 #define NEEDS (LPO_NEED_S | LPO_NEED_R)

@@ -26,8 +26,8 @@ static lpo_status gvm_td(double *loss, lpo_term *x, lpo_error *err) {
 static void log_softmax(double *out, const double *theta, int64_t n) {
     double max = theta[0], sum = 0;
     for (int64_t i = 1; i < n; i++) max = fmax(max, theta[i]);
-    for (int64_t i = 0; i < n; i++) sum += exp(theta[i] - max);
-    for (int64_t i = 0; i < n; i++) out[i] = theta[i] - max - log(sum);
+    for (int64_t i = 0; i < n; i++) sum += lpo_real_exp(theta[i] - max);
+    for (int64_t i = 0; i < n; i++) out[i] = theta[i] - max - lpo_real_log(sum);
 }
 
 /* The comparisons of the authors' toy (three candidates), taken when a batch names none. */
@@ -73,11 +73,11 @@ static lpo_status expo_toy(double *loss, lpo_term *x, lpo_error *err) {
     /* The authors average the KL's terms over the candidates. */
     double scale = LPO_HP(x, lambda) / (double)n;
     for (int64_t i = 0; i < n; i++) {
-        *loss += scale * exp(ref[i]) * (ref[i] - lp[i]);
-        g[i] -= scale * exp(ref[i]);
+        *loss += scale * lpo_real_exp(ref[i]) * (ref[i] - lp[i]);
+        g[i] -= scale * lpo_real_exp(ref[i]);
     }
     for (int64_t i = 0; i < n; i++) sum += g[i];
-    for (int64_t i = 0; i < n; i++) x->grad[LPO_COL_theta][i] += g[i] - exp(lp[i]) * sum;
+    for (int64_t i = 0; i < n; i++) x->grad[LPO_COL_theta][i] += g[i] - lpo_real_exp(lp[i]) * sum;
     return LPO_OK;
 }
 

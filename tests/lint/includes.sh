@@ -9,8 +9,8 @@ fail() { echo "$1" >&2; bad=1; }
 # folder: what it may include besides itself, base and include/leanpo (written out transitively)
 declare -A may=(
     [base]="" [media]="base kernels" [text]="base" [tensor]="base kernels" [device]="base tensor kernels hls"
-    [graph]="base tensor kernels hls device" [model]="base tensor kernels hls device graph" [align]="base"
-    [data]="base media kernels text tensor" [train]="base media kernels text tensor device graph model align data hls"
+    [graph]="base tensor kernels hls device" [model]="base tensor kernels hls device graph" [align]="base kernels"
+    [data]="base media kernels text tensor" [train]="base media kernels text tensor device graph model align data hls profile"
     [profile]="base tensor kernels hls device" [cli]="" [xclbin]="base" [kernels]="" [hls]="kernels" [sim]="hls base xclbin"
 )
 while IFS=: read -r file _ line; do
