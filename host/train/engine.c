@@ -106,6 +106,10 @@ static const char *device_name(const lpo_engine *e, int device) {
     return device < 0 || device >= p->n_devices ? "cpu" : lpo_device_driver(p->device[device])->name;
 }
 
+const char *lpo_engine_device(const lpo_engine *e) {
+    return device_name(e, 0);
+}
+
 /* A range of steps as a span with the work it stands for; returns its seconds. */
 static double account(const lpo_engine *e, double begin_s, const char *stage, int first, int last) {
     double flops, bytes;

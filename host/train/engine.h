@@ -35,6 +35,7 @@ lpo_status lpo_engine_open(lpo_engine *e, lpo_model *m, bool checkpoint, lpo_err
 void lpo_engine_close(lpo_engine *e); /* a zeroed one is fine */
 /* From now on each op is a span of the trace. The device is waited for after each: the step gets slower. */
 void lpo_engine_trace_ops(lpo_engine *e);
+const char *lpo_engine_device(const lpo_engine *e); /* the first of the placement, as spans call it */
 
 /* samples[first..first+n) of b. both: the rejected side too. train: a backward pass follows. */
 lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, int32_t first, int32_t n,

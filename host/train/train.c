@@ -6,6 +6,8 @@
 #include "train/run.h"
 
 #include "base/clock.h"
+#include "base/trace.h"
+#include "profile/trace_file.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,7 +17,7 @@
 /* What one optimizer step found out. */
 typedef struct step_sums {
     lpo_loss_sum loss;
-    double logps_w, logps_l, entropy, grad_norm, lr;
+    double logps_w, logps_l, entropy, grad_norm, lr, reduce_s, optimizer_s;
     int64_t tokens, hits, input_tokens;
 } step_sums;
 
@@ -36,8 +38,12 @@ static lpo_status micro_step(step_sums *f, lpo_run *r, const lpo_batch *b, int32
     double *g_w = lpo_arena_alloc(r->engine.arena, (size_t)n_w, sizeof *g_w);
     double *g_l = lpo_arena_alloc(r->engine.arena, (size_t)n_l, sizeof *g_l);
     if (!g_w || !g_l) return lpo_fail(err, LPO_ENOMEM, "out of memory for a batch");
+    const double t0 = lpo_now_s();
     s = lpo_loss_eval(&f->loss, g_w, g_l, r->loss, &rows, &r->ref, b->n_samples, tokens_total, r->state.step,
                       r->total_steps, err);
+    lpo_trace_end(t0, "reduce", "cpu", NULL, 16 * (double)(n_w + n_l), 0); /* a double each way */
+    lpo_trace_count("n:tokens", (double)(n_w + n_l));
+    f->reduce_s += lpo_now_s() - t0;
     if (!s) s = lpo_engine_backward(&r->engine, &rows, g_w, g_l, err);
     f->logps_w += sum_of(rows.t_w, n_w);
     f->logps_l += sum_of(rows.t_l, n_l);
@@ -65,21 +71,34 @@ static lpo_status not_finite(lpo_error *err, const char *what, double x) {
     return lpo_fail(err, LPO_ENUMERIC, "the %s is %g (try a lower --learning-rate, or --dtype f32)", what, x);
 }
 
+/* bytes: of what is read and written for each trainable parameter. */
+static void account_optimizer(step_sums *f, const lpo_run *r, double begin_s, const char *what,
+                              double bytes) {
+    f->optimizer_s += lpo_now_s() - begin_s;
+    lpo_trace_end(begin_s, "optimizer", lpo_engine_device(&r->engine), what,
+                  bytes * (double)lpo_optimizer_n_params(r->optimizer), 0);
+}
+
 static lpo_status train_step(step_sums *f, lpo_run *r, const lpo_batch *b, lpo_error *err) {
     int64_t tokens_total = 0;
     *f = (step_sums){.lr = lpo_schedule_at(&r->schedule, r->state.step)};
     for (int32_t i = 0; i < b->n_samples; i++)
         tokens_total += (int64_t)b->samples[i].chosen.n - b->samples[i].n_prompt;
+    double t0 = lpo_now_s();
     lpo_status s = lpo_model_zero_grads(r->session.model, err);
+    account_optimizer(f, r, t0, "zero gradients", 4);
     for (int32_t i = 0; i < b->n_samples && !s; i += (int32_t)r->micro) {
         const int32_t left = b->n_samples - i;
         s = micro_step(f, r, b, i, left < r->micro ? left : (int32_t)r->micro, tokens_total, err);
     }
     if (!s && !isfinite(lpo_loss_value(&f->loss))) s = not_finite(err, "loss", lpo_loss_value(&f->loss));
+    t0 = lpo_now_s();
     if (!s) s = lpo_optimizer_grad_norm(&f->grad_norm, r->optimizer, err);
     if (!s && !isfinite(f->grad_norm)) s = not_finite(err, "gradient's norm", f->grad_norm);
     if (s) return s == LPO_ENUMERIC ? blame(err, s, r, b) : s;
-    return lpo_optimizer_step(r->optimizer, f->lr, r->state.step + 1, err);
+    s = lpo_optimizer_step(r->optimizer, f->lr, r->state.step + 1, err);
+    account_optimizer(f, r, t0, "norm, AdamW", 4 + 7 * 4); /* g; p, m, v there and back, and g again */
+    return s;
 }
 
 /* ---- figures ---- */
@@ -125,6 +144,7 @@ static lpo_status evaluate(lpo_run *r, lpo_error *err) {
     lpo_heldout_result h;
     lpo_run_state *st = &r->state;
     if (!r->heldout.data) return LPO_OK;
+    const double t0 = lpo_trace_begin();
     lpo_status s = LPO_OK;
     /* The loss's running state is that of training; evaluating must not move it. */
     if (r->heldout.loss)
@@ -156,6 +176,7 @@ static lpo_status evaluate(lpo_run *r, lpo_error *err) {
         lpo_scalars_add(&m, "displacement/chosen", st->displacement_chosen);
         lpo_scalars_add(&m, "displacement/logp_chosen", h.chosen);
     }
+    lpo_trace_end(t0, "evaluate", "cpu", NULL, 0, 0);
     if (r->heldout.n_fixed > 0 && r->heldout.pairs) {
         lpo_scalars_add(&m, "displacement/rejected", st->displacement_rejected);
         lpo_scalars_add(&m, "displacement/logp_rejected", h.rejected);
@@ -165,7 +186,8 @@ static lpo_status evaluate(lpo_run *r, lpo_error *err) {
 }
 
 /* After the update: the state moves on, the line is written. */
-static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, double wait_s, lpo_error *err) {
+static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, double wait_s,
+                              const lpo_engine *before, lpo_error *err) {
     lpo_scalars m, t = {.step = r->state.step + 1};
     r->state.step++;
     r->state.num_tokens += f->input_tokens;
@@ -178,6 +200,11 @@ static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, dou
     step_metrics(&m, r, f);
     lpo_scalars_add(&t, "time/step_s", step_s);
     lpo_scalars_add(&t, "time/data_wait_s", wait_s);
+    lpo_scalars_add(&t, "time/record_s", r->engine.record_s - before->record_s);
+    lpo_scalars_add(&t, "time/forward_s", r->engine.forward_s - before->forward_s);
+    lpo_scalars_add(&t, "time/reduce_s", f->reduce_s);
+    lpo_scalars_add(&t, "time/backward_s", r->engine.backward_s - before->backward_s);
+    lpo_scalars_add(&t, "time/optimizer_s", f->optimizer_s);
     lpo_scalars_add(&t, "tokens_per_s", (double)f->input_tokens / step_s);
     lpo_scalars_add(&t, "records_per_s", (double)f->loss.rows / step_s);
     lpo_status s = lpo_lines_put(r->metrics, &m, err);
@@ -196,14 +223,16 @@ static lpo_status one_step(lpo_run *r, lpo_train_result *sum, int64_t *records, 
     lpo_batch *b;
     step_sums f;
     double wait_s, t0 = lpo_now_s();
+    const lpo_engine before = r->engine;
     lpo_status s = lpo_loader_next(&b, r->loader, &wait_s, err);
     if (s) return s;
     s = train_step(&f, r, b, err);
     lpo_loader_release(r->loader, b);
     const double step_s = lpo_now_s() - t0;
+    lpo_trace_end(t0, "step", "cpu", NULL, 0, 0);
     sum->wait_share += wait_s;
     *records += f.loss.rows;
-    return s ? s : report_step(r, &f, step_s, wait_s, err);
+    return s ? s : report_step(r, &f, step_s, wait_s, &before, err);
 }
 
 static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *), lpo_error *err) {
@@ -221,8 +250,11 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
         if (r->progress && r->progress(r->user, "training", step, r->total_steps)) stop = true;
         if (cancel && cancel(r->user)) stop = true;
         if (due(step, eval_steps, r->total_steps)) s = evaluate(r, err);
-        if (!s && (stop || due(step, save_steps, r->total_steps)))
+        if (!s && save_steps >= 0 && (stop || due(step, save_steps, r->total_steps))) {
+            const double t = lpo_trace_begin();
             s = lpo_run_save(r, stop || step == r->total_steps, err);
+            lpo_trace_end(t, "checkpoint", "cpu", NULL, 0, 0);
+        }
     }
     sum->seconds = lpo_now_s() - t0;
     if (sum->seconds > 0) {
@@ -236,12 +268,30 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
     return s;
 }
 
+/* RUN/trace.json, also of a run that failed or was stopped on the way: s is how it went. */
+static lpo_status write_trace(const lpo_run *r, lpo_status s, lpo_error *err) {
+    char path[LPO_PATH_BYTES];
+    const lpo_param *p = lpo_model_params(r->session.model, &(int){0})[0];
+    lpo_trace_count("is:vocab", r->session.info.vocab_size);
+    lpo_trace_count("is:threads", r->session.n_threads);
+    lpo_trace_count("is:bf16", p->dtype == LPO_BF16);
+    lpo_trace_stop();
+    lpo_status saved = lpo_run_path(path, r, "trace.json", s ? NULL : err);
+    if (!saved) saved = lpo_trace_save_now(path, s ? NULL : err);
+    return s ? s : saved;
+}
+
 lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*cancel)(void *),
                      lpo_progress_fn *progress, void *user, lpo_error *err) {
     lpo_run r = {0};
+    const char *trace = lpo_train_str(o, LPO_TRAIN_trace);
     *out = (lpo_train_result){0};
+    if (*trace) lpo_trace_start();
+    lpo_trace_thread("steps");
     lpo_status s = lpo_run_open(&r, o, progress, user, err);
+    if (!s && !strcmp(trace, "ops")) lpo_engine_trace_ops(&r.engine);
     if (!s) s = loop(&r, out, cancel, err);
+    if (*trace && r.loader) s = write_trace(&r, s, err);
     out->steps = r.state.step;
     out->loss = r.state.loss;
     out->eval_loss = r.state.eval_loss;
