@@ -24,7 +24,7 @@ const char *const world_words[] = {
     "is",        "it",     "in",     "of",        "and",    "to",      "are",     "video",    "move",
     "moves",     "shape",  "shapes", "what",      "how",    "many",    "which",   "color",    "way",
     "does",      "has",    "have",   "where",     "go",     "comes",   "happens", "describe", "briefly",
-    "direction", "system", "user",   "assistant", "You",    "helpful", NULL};
+    "direction", "system", "user",   "assistant", "You",    "helpful", "hint",    "draft",    NULL};
 
 typedef struct phrasing {
     const char *one[3], *two[3]; /* for scenes of one and of two things; NULL: does not apply */

@@ -12,6 +12,7 @@
 #define LEANPO_MEDIA_H
 #include "leanpo/status.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* 8 bits a sample. Chroma planes of WxH 4:2:0 are ((W+1)/2)x((H+1)/2). NV12: plane 1 is U,V interleaved.
@@ -111,4 +112,7 @@ LPO_API lpo_status lpo_encoder_put(lpo_encoder *e, const uint8_t *rgb24, lpo_err
 LPO_API lpo_status lpo_encoder_finish(lpo_encoder *e, lpo_error *err);
 LPO_API void lpo_encoder_abort(lpo_encoder *e); /* removes path.tmp, frees e; NULL accepted */
 
+/* rgb u8 [height][width][3] -> a PNG file's bytes (malloc'd). Sides 1 to 16384. */
+LPO_API lpo_status lpo_png_encode(uint8_t **png, size_t *size_bytes, const uint8_t *rgb, int width,
+                                  int height, lpo_error *err);
 #endif
