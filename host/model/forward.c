@@ -53,8 +53,7 @@ static bool any_trainable(const lpo_model *m, lpo_group last) {
     return false;
 }
 
-/* Merged video rows [n_patches/merge^2, d_model of the decoder]. */
-static lpo_val record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
+lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
     const lpo_vision_config *v = &m->config.vision;
     const lpo_layout *l = &m->layout;
     const int64_t P = p->n_patches, half = v->block.d_head / 2, group = v->merge_size * v->merge_size;
@@ -92,16 +91,16 @@ lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lp
     return x;
 }
 
-lpo_val lpo_record_trunk(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint,
-                         const lpo_cache *cache) {
+/* The whole model up to the last block: hidden rows [n_rows, d_model]. */
+static lpo_val record_trunk(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
     const int64_t rows[1] = {p->n_rows}, mix[2] = {p->n_rows, 1},
                   rope[2] = {p->n_rows, m->config.block.d_head / 2}, cu[1] = {p->n_seqs + 1};
-    lpo_val video = p->n_patches ? record_vision(t, m, p, checkpoint) : LPO_NONE;
+    lpo_val video = p->n_patches ? lpo_record_vision(t, m, p, checkpoint) : LPO_NONE;
     lpo_val x = lpo_tape_embed(t, param(t, m->layout.embed_w), lpo_tape_input(t, LPO_I32, 1, rows, p->ids));
     if (p->n_patches) x = lpo_tape_rowmix(t, x, video, lpo_tape_input(t, LPO_I32, 2, mix, p->mix), LPO_NONE);
     return lpo_record_decoder(t, m, x, lpo_tape_input(t, LPO_F32, 2, rope, p->cos),
                               lpo_tape_input(t, LPO_F32, 2, rope, p->sin),
-                              lpo_tape_input(t, LPO_I32, 1, cu, p->cu), checkpoint, cache);
+                              lpo_tape_input(t, LPO_I32, 1, cu, p->cu), checkpoint, NULL);
 }
 
 lpo_val lpo_record_rows(lpo_tape *t, lpo_model *m, lpo_val x, const int32_t *row, int64_t n) {
@@ -138,7 +137,7 @@ lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, con
         }
     }
     const int64_t shape[1] = {N};
-    lpo_val h = lpo_record_rows(t, m, lpo_record_trunk(t, m, &p, o && o->checkpoint, NULL), row, N);
+    lpo_val h = lpo_record_rows(t, m, record_trunk(t, m, &p, o && o->checkpoint), row, N);
     lpo_val goal = lpo_tape_input(t, LPO_I32, 1, shape, target);
     const bool stats = o && o->want_stats;
     out->logp = lpo_tape_logprob(t, h, param(t, m->layout.head_w), goal, 0, stats ? &out->entropy : NULL,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* generate.h -- sampling from a model with a KV cache, many prompts at a time.
- * A sequence's answer depends on (model, prompt, options, its stream), not on what else is in the batch -- up
- * to the rounding of the device's products: few rows may be summed in another order than many, 1e-6 or so in
- * a logit. */
+ * A sequence's answer depends on (model, prompt, options, its stream), not on what else is in the batch: the
+ * kernels compute a row alike in any company, to the bit. */
 #ifndef LPO_MODEL_GENERATE_H
 #define LPO_MODEL_GENERATE_H
 #include "model/model.h"
@@ -26,9 +25,12 @@ typedef struct lpo_gen_seq {
                      finished) */
     int n_ids;
     bool finished; /* ended by eos (false: max_tokens or context full) */
+    bool stopped;  /* ended by its lpo_token_fn */
 } lpo_gen_seq;
 
-/* Called for every new token, in order per sequence; non-zero stops with LPO_ECANCELED. */
+/* Called for every new token, in order per sequence. LPO_TOKEN_LAST ends that answer with this token;
+ * anything else but LPO_TOKEN_NEXT stops all with LPO_ECANCELED. */
+enum { LPO_TOKEN_NEXT = 0, LPO_TOKEN_LAST = -1 };
 typedef int lpo_token_fn(void *user, int seq, int32_t id);
 
 /* prompts: sequences with n_ids == n_prompt. streams[n_seqs] (or NULL = 0,1,2..) name each sequence's random

@@ -25,6 +25,8 @@ typedef struct lpo_gen_request {
     uint64_t stream; /* of random numbers */
     lpo_gen_options options; /* forced and its like are borrowed until done */
     uint64_t user;           /* handed back */
+    lpo_token_fn *fn;        /* or NULL: hears every new token, with `user` for its seq */
+    void *fn_user;
 } lpo_gen_request;
 
 /* NULL options: the defaults. */
@@ -33,8 +35,9 @@ lpo_status lpo_generator_create(lpo_generator **out, lpo_model *m, const lpo_gen
 void lpo_generator_destroy(lpo_generator *g); /* NULL accepted; drops what is unfinished */
 /* Errors: a prompt longer than the context, ids out of range, bad options: that request alone is refused. */
 lpo_status lpo_generator_add(lpo_generator *g, const lpo_gen_request *r, lpo_error *err);
-/* Runs until a request is done: LPO_OK, its answer in *out (lpo_gen_seq_clear it) and its number in *user.
- * LPO_EEND when none is left. */
+/* Runs until a request is done, in no promised order: LPO_OK, its answer in *out (lpo_gen_seq_clear it) and
+ * its number in *user. LPO_EEND when none is left. After any other error the generator is only good for
+ * destroying. */
 lpo_status lpo_generator_next(lpo_gen_seq *out, uint64_t *user, lpo_generator *g, lpo_error *err);
 int lpo_generator_pending(const lpo_generator *g); /* added and not yet handed back */
 

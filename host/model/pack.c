@@ -14,52 +14,71 @@ static int64_t clip_patches(const lpo_clip_input *c) {
     return (int64_t)c->grid_t * c->grid_h * c->grid_w;
 }
 
-static lpo_status check_clip(const lpo_model *m, const lpo_clip_input *c, int i, lpo_error *err) {
+int64_t lpo_clip_rows(const lpo_model *m, const lpo_clip_input *c) {
+    const int64_t merge = m->config.vision.merge_size;
+    return clip_patches(c) / (merge * merge);
+}
+
+static lpo_status check_clip(const lpo_model *m, const lpo_clip_input *c, lpo_error *err) {
     const int32_t g = m->config.vision.merge_size;
     if (!c->patches || c->grid_t < 1 || c->grid_h < 1 || c->grid_w < 1 || c->grid_h % g || c->grid_w % g ||
         c->grid_t > 1 << 16 || c->grid_h > 1 << 12 || c->grid_w > 1 << 12)
         return lpo_fail(err, LPO_EINVAL,
-                        "clip %d: a grid of %d x %d x %d patches (height and width must be multiples of %d)",
-                        i, c->grid_t, c->grid_h, c->grid_w, g);
+                        "a grid of %d x %d x %d patches (height and width must be multiples of %d)",
+                        c->grid_t, c->grid_h, c->grid_w, g);
     return LPO_OK;
 }
 
-/* Where the run of video pads of sequence s begins; -1 without a clip. */
-static lpo_status find_run(int32_t *run, const lpo_model *m, const lpo_model_batch *b, int s, int32_t take,
-                           lpo_error *err) {
-    const lpo_seq_input *q = &b->seqs[s];
+static lpo_status check_lengths(const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
+                                lpo_error *err) {
+    if (q->n_prompt < 1 || q->n_ids < q->n_prompt)
+        return lpo_fail(err, LPO_EINVAL, "a prompt of %d of %d tokens", q->n_prompt, q->n_ids);
+    if (q->n_ids > m->config.max_positions)
+        return lpo_fail(err, LPO_ELIMIT, "%d tokens exceed max_position_embeddings %d", q->n_ids,
+                        m->config.max_positions);
+    if (c && m->config.video_pad_id < 0)
+        return lpo_fail(err, LPO_EINVAL, "a clip, but the model has no video pad token");
+    return LPO_OK;
+}
+
+static lpo_status find_run(int32_t *run, const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
+                           int32_t take, lpo_error *err) {
     const int32_t pad = m->config.video_pad_id, vocab = m->config.vocab_size;
     int32_t first = -1, last = -1, n_pads = 0;
     for (int32_t i = 0; i < q->n_ids; i++) {
         if (q->ids[i] < 0 || q->ids[i] >= vocab)
-            return lpo_fail(err, LPO_EINVAL, "sequence %d: token %d is id %d, outside the vocabulary of %d",
-                            s, i, q->ids[i], vocab);
+            return lpo_fail(err, LPO_EINVAL, "token %d is id %d, outside the vocabulary of %d", i, q->ids[i],
+                            vocab);
         if (q->ids[i] != pad || i >= take) continue;
         if (first < 0) first = i;
         last = i;
         n_pads++;
     }
     *run = first;
-    if (q->clip < 0) {
-        if (n_pads) return lpo_fail(err, LPO_EINVAL, "sequence %d: %d video pads but no clip", s, n_pads);
+    if (!c) {
+        if (n_pads) return lpo_fail(err, LPO_EINVAL, "%d video pads but no clip", n_pads);
         return LPO_OK;
     }
-    const lpo_clip_input *c = &b->clips[q->clip];
-    const int64_t want = clip_patches(c) / (m->config.vision.merge_size * m->config.vision.merge_size);
+    const int64_t want = lpo_clip_rows(m, c);
     if (n_pads != want || last - first + 1 != n_pads || last >= q->n_prompt)
         return lpo_fail(
             err, LPO_EINVAL,
-            "sequence %d: %d video pads, but its clip's grid %d x %d x %d makes %lld tokens in one run "
-            "within the prompt",
-            s, n_pads, c->grid_t, c->grid_h, c->grid_w, (long long)want);
+            "%d video pads, but its clip's grid %d x %d x %d makes %lld tokens in one run within the prompt",
+            n_pads, c->grid_t, c->grid_h, c->grid_w, (long long)want);
     return LPO_OK;
 }
 
-/* (t,h,w) of n tokens: text has the same on all axes; video counts on each axis from where the text stood;
- * text goes on after the largest position so far, which is returned. (transformers 5 goes on after the larger
- * of height and width even when the clip is longer than that; version 4 and the public checkpoints' training
- * do as here.) */
-static int32_t fill_positions(int32_t *pos, int32_t n, int32_t run, const lpo_clip_input *c, int32_t merge) {
+lpo_status lpo_seq_check(int32_t *run, const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
+                         lpo_error *err) {
+    lpo_status st = check_lengths(m, q, c, err);
+    if (!st && c) st = check_clip(m, c, err);
+    return st ? st : find_run(run, m, q, c, q->n_ids, err);
+}
+
+/* (transformers 5 goes on after the larger of height and width even when the clip is longer than that;
+ * version 4 and the public checkpoints' training do as here.) */
+int32_t lpo_positions(int32_t *pos, const lpo_model *m, int32_t n, int32_t run, const lpo_clip_input *c) {
+    const int32_t merge = m->config.vision.merge_size;
     int32_t at = 0, i = 0;
     while (i < n) {
         if (i == run) {
@@ -119,23 +138,19 @@ static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c,
                 }
 }
 
-/* Clips in use, end to end. base[i] receives clip i's first merged row, or -1. */
-static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
-                             const int32_t *take, int64_t *base, lpo_error *err) {
+lpo_status lpo_pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_clip_input *const *clips,
+                          int n_clips, int64_t *base, lpo_error *err) {
     const lpo_vision_config *v = &m->config.vision;
     const int64_t cols = m->layout.patch_w->shape[1], half = v->block.d_head / 2;
     const int64_t group = v->merge_size * v->merge_size;
     int64_t n_grids = 0;
-    for (int i = 0; i < b->n_clips; i++) base[i] = -1;
-    for (int s = 0; s < b->n_seqs; s++)
-        if (take[s] && b->seqs[s].clip >= 0) base[b->seqs[s].clip] = 0;
-    for (int i = 0; i < b->n_clips; i++) {
-        if (base[i] < 0) continue;
-        lpo_status st = check_clip(m, &b->clips[i], i, err);
-        if (st) return st;
+    for (int i = 0; i < n_clips; i++) {
+        if (!clips[i]) continue;
+        lpo_status st = check_clip(m, clips[i], err);
+        if (st) return lpo_fail_in(err, st, "clip %d", i);
         base[i] = o->n_patches / group;
-        o->n_patches += clip_patches(&b->clips[i]);
-        n_grids += b->clips[i].grid_t;
+        o->n_patches += clip_patches(clips[i]);
+        n_grids += clips[i]->grid_t;
         if (o->n_patches > INT32_MAX / 2)
             return lpo_fail(err, LPO_ELIMIT, "a batch of more than 2^30 patches");
     }
@@ -148,9 +163,9 @@ static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, co
         return lpo_fail(err, LPO_ENOMEM, "no memory for %lld patches", (long long)o->n_patches);
     o->n_vision_cu = 1;
     int64_t at = 0;
-    for (int i = 0; i < b->n_clips; i++) {
-        if (base[i] < 0) continue;
-        const lpo_clip_input *c = &b->clips[i];
+    for (int i = 0; i < n_clips; i++) {
+        const lpo_clip_input *c = clips[i];
+        if (!c) continue;
         memcpy(o->patches + at * cols, c->patches, (size_t)(clip_patches(c) * cols) * sizeof(float));
         rope_vision(o->vision_cos + at * half, o->vision_sin + at * half, c, v);
         for (int32_t t = 0; t < c->grid_t; t++) {
@@ -164,14 +179,14 @@ static lpo_status pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, co
 static lpo_status pack_seq(lpo_packed *o, int32_t *pos, const lpo_model *m, const lpo_model_batch *b, int s,
                            int32_t take, const int64_t *base, lpo_error *err) {
     const lpo_seq_input *q = &b->seqs[s];
-    int32_t run = -1;
-    lpo_status st = find_run(&run, m, b, s, take, err);
-    if (st) return st;
     const lpo_clip_input *c = q->clip >= 0 ? &b->clips[q->clip] : NULL;
-    const int32_t merge = m->config.vision.merge_size, row = o->cu[o->n_seqs];
+    int32_t run = -1;
+    lpo_status st = find_run(&run, m, q, c, take, err);
+    if (st) return lpo_fail_in(err, st, "sequence %d", s);
+    const int32_t row = o->cu[o->n_seqs];
     memcpy(o->ids + row, q->ids, (size_t)take * sizeof *q->ids);
-    o->next_pos[o->n_seqs] = fill_positions(pos + 3 * (int64_t)row, take, run, c, merge);
-    const int64_t n_pads = c ? clip_patches(c) / (merge * merge) : 0;
+    o->next_pos[o->n_seqs] = lpo_positions(pos + 3 * (int64_t)row, m, take, run, c);
+    const int64_t n_pads = c ? lpo_clip_rows(m, c) : 0;
     for (int32_t i = 0; i < take; i++)
         o->mix[row + i] =
             c && i >= run && i < run + n_pads ? (int32_t)(o->n_rows + base[q->clip] + i - run) : row + i;
@@ -185,16 +200,10 @@ static lpo_status check_seqs(const lpo_model *m, const lpo_model_batch *b, const
     *n_rows = 0;
     for (int s = 0; s < b->n_seqs; s++) {
         const lpo_seq_input *q = &b->seqs[s];
-        if (q->n_prompt < 1 || q->n_ids < q->n_prompt)
-            return lpo_fail(err, LPO_EINVAL, "sequence %d: a prompt of %d of %d tokens", s, q->n_prompt,
-                            q->n_ids);
-        if (q->n_ids > m->config.max_positions)
-            return lpo_fail(err, LPO_ELIMIT, "sequence %d: %d tokens exceed max_position_embeddings %d", s,
-                            q->n_ids, m->config.max_positions);
         if (q->clip >= b->n_clips)
             return lpo_fail(err, LPO_EINVAL, "sequence %d: clip %d of %d", s, q->clip, b->n_clips);
-        if (q->clip >= 0 && m->config.video_pad_id < 0)
-            return lpo_fail(err, LPO_EINVAL, "sequence %d: a clip, but the model has no video pad token", s);
+        lpo_status st = check_lengths(m, q, q->clip >= 0 ? &b->clips[q->clip] : NULL, err);
+        if (st) return lpo_fail_in(err, st, "sequence %d", s);
         *n_rows += take[s];
     }
     if (*n_rows > INT32_MAX / 4) return lpo_fail(err, LPO_ELIMIT, "a batch of more than 2^29 tokens");
@@ -209,6 +218,7 @@ lpo_status lpo_pack(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_m
     if (st) return st;
     const size_t rows = (size_t)n, S = (size_t)b->n_seqs, half = (size_t)m->config.block.d_head / 2;
     int64_t *base = lpo_arena_alloc(a, (size_t)b->n_clips + 1, sizeof *base);
+    const lpo_clip_input **clips = lpo_arena_alloc(a, (size_t)b->n_clips + 1, sizeof *clips);
     int32_t *pos = lpo_arena_alloc(a, rows + 1, 3 * sizeof *pos);
     o->seq = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
     o->cu = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
@@ -217,10 +227,13 @@ lpo_status lpo_pack(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_m
     o->mix = lpo_arena_alloc(a, rows + 1, sizeof(int32_t));
     o->cos = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
     o->sin = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
-    if (!base || !pos || !o->seq || !o->cu || !o->next_pos || !o->ids || !o->mix || !o->cos || !o->sin)
+    if (!base || !clips || !pos || !o->seq || !o->cu || !o->next_pos || !o->ids || !o->mix || !o->cos ||
+        !o->sin)
         return lpo_fail(err, LPO_ENOMEM, "no memory for a batch of %zu tokens", rows);
     o->n_rows = (int32_t)n;
-    if ((st = pack_clips(o, a, m, b, take, base, err))) return st;
+    for (int s = 0; s < b->n_seqs; s++)
+        if (take[s] && b->seqs[s].clip >= 0) clips[b->seqs[s].clip] = &b->clips[b->seqs[s].clip];
+    if ((st = lpo_pack_clips(o, a, m, clips, b->n_clips, base, err))) return st;
     for (int s = 0; s < b->n_seqs && !st; s++)
         if (take[s]) st = pack_seq(o, pos, m, b, s, take[s], base, err);
     if (!st) lpo_rope_text(o->cos, o->sin, pos, o->n_rows, m);

@@ -24,19 +24,35 @@ typedef struct lpo_packed {
 lpo_status lpo_pack(lpo_packed *out, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
                     const int32_t *take, lpo_error *err);
 
+/* The vision half of it: the clips end to end, NULL ones left out; base[i] receives clip i's first merged
+ * row. *out starts zeroed. */
+lpo_status lpo_pack_clips(lpo_packed *out, lpo_arena *a, const lpo_model *m,
+                          const lpo_clip_input *const *clips, int n_clips, int64_t *base, lpo_error *err);
+
+/* Rows of the decoder's width that a clip becomes. */
+int64_t lpo_clip_rows(const lpo_model *m, const lpo_clip_input *c);
+
+/* What would make lpo_pack refuse this sequence with this clip (or NULL); *run is where its video pads begin,
+ * or -1. */
+lpo_status lpo_seq_check(int32_t *run, const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
+                         lpo_error *err);
+
+/* (t,h,w) of n tokens, pos [n,3]: text has the same on all axes; video counts on each axis from where the
+ * text stood; text goes on after the largest position so far, which is returned. */
+int32_t lpo_positions(int32_t *pos, const lpo_model *m, int32_t n, int32_t run, const lpo_clip_input *c);
+
 /* cos, sin [n, d_head/2] of text rows whose (t,h,w) positions are pos [n,3]. */
 void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n, const lpo_model *m);
 
-/* The KV cache of a generation: one tensor a layer, and who owns which slot. */
+/* The KV cache of a generation: one tensor a layer, and where in it the sequences begin. */
 typedef struct lpo_cache {
     lpo_buffer **layer; /* [n_layers] */
     int64_t shape[4];   /* slots, max_len, 2, n_kv*d_head */
     lpo_val slot, past; /* inputs [n_seqs] of the tape being recorded */
 } lpo_cache;
 
-/* Record the whole model up to the last block: hidden rows [n_rows, d_model]. */
-lpo_val lpo_record_trunk(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint,
-                         const lpo_cache *cache);
+/* The vision tower over p's patches: the clips' rows [sum of lpo_clip_rows, d_model of the decoder]. */
+lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint);
 
 /* x [T, d_model] through the decoder blocks. cos, sin, cu are values of the tape; cache NULL: plain
  * attention. */
