@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "data/record.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -87,80 +88,13 @@ static lpo_status check_share(const lpo_dataset *d, lpo_error *err) {
     return LPO_OK;
 }
 
-/* The text of a message's "content": a string, or the "text" parts of a list joined by newlines. NULL when it
- * is neither. */
-static const char *content_text(lpo_dataset *d, const json_t *content) {
-    if (json_is_string(content)) return json_string_value(content);
-    if (!json_is_array(content)) return NULL;
-    const char *text = NULL;
-    size_t i;
-    json_t *part;
-    json_array_foreach(content, i, part) {
-        const char *t = json_string_value(json_object_get(part, "text"));
-        if (t) text = text ? lpo_arena_printf(d->arena, "%s\n%s", text, t) : t;
-    }
-    return text;
-}
-
-/* A field that is a string or a conversational list whose last message of `role` is meant. */
-static const char *text_of(lpo_dataset *d, const json_t *obj, const char *key, const char *role) {
-    const json_t *v = json_object_get(obj, key);
-    if (json_is_string(v)) return json_string_value(v);
-    if (!json_is_array(v)) return NULL;
-    for (size_t i = json_array_size(v); i-- > 0;) {
-        const json_t *m = json_array_get(v, i);
-        const char *r = json_string_value(json_object_get(m, "role"));
-        if (r && !strcmp(r, role)) return content_text(d, json_object_get(m, "content"));
-    }
-    return NULL;
-}
-
-static bool blank(const char *s) {
-    return s[strspn(s, " \t\r\n")] == 0;
-}
-
-/* Fill r from obj, or return why it cannot be used. */
-static const char *parse_record(lpo_dataset *d, lpo_record *r, const json_t *obj) {
-    if (!json_is_object(obj)) return "not a JSON object";
-    bool pair = json_object_get(obj, "chosen") || json_object_get(obj, "rejected") || d->opt.need_pairs;
-    r->prompt = text_of(d, obj, "prompt", "user");
-    if (!r->prompt) r->prompt = text_of(d, obj, "question", "user");
-    if (!r->prompt)
-        return pair ? "key \"prompt\" is missing or not text" : "key \"question\" is missing or not text";
-    r->chosen = text_of(d, obj, pair ? "chosen" : "answer", "assistant");
-    if (!r->chosen)
-        return pair ? "key \"chosen\" is missing or not text" : "key \"answer\" is missing or not text";
-    if (blank(r->chosen)) return pair ? "\"chosen\" is empty" : "\"answer\" is empty";
-    if (pair) {
-        r->rejected = text_of(d, obj, "rejected", "assistant");
-        if (!r->rejected) return "key \"rejected\" is missing or not text";
-        if (blank(r->rejected)) return "\"rejected\" is empty";
-    }
-    const json_t *video = json_object_get(obj, "video");
-    if (video && !json_is_null(video)) {
-        if (!json_is_string(video) || blank(json_string_value(video))) return "key \"video\" is not a path";
-        const char *v = json_string_value(video);
-        r->video = v[0] == '/' ? v : lpo_arena_printf(d->arena, "%s/%s", d->dir, v);
-        if (!r->video) return "out of memory";
-    } else {
-        return "key \"video\" is missing";
-    }
-    const json_t *id = json_object_get(obj, "id");
-    if (json_is_string(id))
-        r->id = json_string_value(id);
-    else
-        r->id = json_is_integer(id) ? lpo_arena_printf(d->arena, "%lld", (long long)json_integer_value(id))
-                                    : lpo_arena_printf(d->arena, "%lld", (long long)r->line);
-    return r->id ? NULL : "out of memory";
-}
-
 static lpo_status add_line(lpo_dataset *d, const char *text, size_t size, int64_t line, lpo_error *err) {
     lpo_error why;
     json_t *obj = NULL;
     if ((int64_t)size > d->opt.max_line_bytes) return add_bad(d, line, NULL, "the line is too long", err);
     if (lpo_json_parse(&obj, text, size, "the line", &why)) return add_bad(d, line, NULL, why.msg, err);
     lpo_record r = {.json = obj, .line = line, .index = d->n};
-    const char *reason = parse_record(d, &r, obj);
+    const char *reason = lpo_record_parse(&r, obj, d->arena, d->dir, d->opt.need_pairs);
     if (reason) {
         lpo_status s = add_bad(d, line, json_string_value(json_object_get(obj, "video")), reason, err);
         json_decref(obj);
@@ -192,7 +126,7 @@ static lpo_status read_lines(lpo_dataset *d, lpo_error *err) {
     for (int64_t no = 1; !s && (len = getline(&line, &cap, f)) >= 0; no++) {
         while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r')) len--;
         line[len] = 0;
-        if (blank(line) && strlen(line) == (size_t)len) continue;
+        if (lpo_text_blank(line) && strlen(line) == (size_t)len) continue;
         s = add_line(d, line, (size_t)len, no, err);
         if (d->opt.limit > 0 && d->n >= d->opt.limit) break;
     }

@@ -31,3 +31,26 @@ Test(trust, equality) {
     cr_expect(lpo_trust_exact("It is RED.", "it is red"));
     cr_expect(!lpo_trust_exact("red it is", "it is red"));
 }
+
+/* Truth: chrF by its definition, worked out apart in Python (F2 of the mean precision and recall of character
+ * 1- to 6-grams without white space, lower-cased). A character is a code point: one accent is one difference.
+ */
+Test(trust, chrf_known_values) {
+    cr_expect_float_eq(lpo_trust_chrf("the cat sat", "the cat is sat"), 0.5062134456514557, 1e-12);
+    cr_expect_float_eq(lpo_trust_chrf("red", "blue"), 0.08771929824561403, 1e-12);
+    cr_expect_float_eq(lpo_trust_chrf("A red bar moves left", "a red bar moves to the left"),
+                       0.6264965407820748, 1e-12);
+    cr_expect_float_eq(lpo_trust_chrf("café", "cafe"), 0.4791666666666667, 1e-12);
+    cr_expect_float_eq(lpo_trust_chrf("aab", "aba"), 0.5, 1e-12);
+    cr_expect_eq(lpo_trust_chrf("", ""), 1.0);
+    cr_expect_eq(lpo_trust_chrf("", "red"), 0.0);
+    cr_expect_eq(lpo_trust_chrf("Red Bar", "redbar"), 1.0);
+}
+
+/* Truth: scores have names, and no others. */
+Test(trust, names) {
+    cr_expect(lpo_trust_by_name("chrf") == lpo_trust_chrf);
+    cr_expect(lpo_trust_by_name("content_f1") == lpo_trust_content_f1);
+    cr_expect_eq(lpo_trust_by_name("exact")("It is red", "it is red."), 1.0);
+    cr_expect(lpo_trust_by_name("bleu") == NULL);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pairs.h -- preference pairs from plain video questions: phase 1 of LeanPO.
+ * For a line (video V, question q, answer a) the model answers q on V with a in its prompt, rewrites that
+ * answer after reflection (y_w), and answers q without a on an augmented view A(V) (y_l). Both are scored:
+ * reward, the mean log-probability of the answer's tokens given V and q alone, and trust, the agreement with
+ * a. The pair is kept when trust(y_w) exceeds trust(y_l) by more than min_gap. What a line yields depends on
+ * (seed, line number) alone, not on batches, threads or interruptions. */
+#ifndef LEANPO_PAIRS_H
+#define LEANPO_PAIRS_H
+#include "leanpo/status.h"
+
+#include <stdint.h>
+
+typedef struct lpo_pairs_options {
+    const char *model, *data, *out; /* folder, QA lines, pairs */
+    const char *place, *dtype, *chat_template;
+    const char *templates; /* "plain" (default), "world" or a folder: prior.txt, reflect.txt, judge.txt */
+    const char *augment;   /* lpo_augment_parse's language; "none": y_l is made on V */
+    const char *trust;     /* "content_f1" (default), "token_f1", "chrf", "exact" */
+    const char *judge_cmd; /* a shell command that scores instead: JSON lines in, JSON lines out */
+    const char *judge_url; /* an OpenAI-compatible chat endpoint that scores instead */
+    const char *judge_model, *judge_key_env; /* its model name; the environment variable with the key */
+    double judge_timeout_s;                  /* for one reply; default 60 */
+    int judge_retries;                       /* of one candidate after a bad reply or none; default 2 */
+    int judge_parallel;                      /* candidates asked about at a time; default 4 */
+    int64_t judge_budget;                    /* most calls of the whole run; 0: no limit */
+    int no_prior, no_reflection;             /* leave a step out: a plain first answer; the draft is y_w */
+    int max_tokens, batch_size, n_threads;   /* of an answer; answers generated together; 0: all cores */
+    double temperature_chosen, temperature_rejected, top_p;
+    int top_k;
+    double min_gap, max_bad; /* max_bad: share of unusable lines above which the run stops */
+    int64_t limit;           /* the first N usable lines; 0: all */
+    uint64_t seed;
+    int resume; /* go on with an interrupted run of the same options */
+} lpo_pairs_options;
+
+typedef struct lpo_judge_counts {
+    int64_t calls, retries, timeouts, bad_replies, late_replies, restarts, failed;
+} lpo_judge_counts;
+
+typedef struct lpo_pairs_result {
+    int64_t n_questions, n_pairs;                        /* usable lines; of those, kept */
+    int64_t n_gap, n_identical, n_empty, n_judge, n_bad; /* dropped, by reason; n_bad: quarantined lines */
+    int64_t n_decoded;                                   /* videos decoded by this process */
+    double trust_chosen, trust_rejected;                 /* means over the pairs kept */
+    double reward_chosen, reward_rejected, grounding;
+    double rho, rho_low, rho_high; /* Spearman, reward against trust, over all candidates of the run; 95% */
+    int64_t n_candidates;
+    lpo_judge_counts judge;
+    double seconds, questions_per_s, tokens_per_s; /* of this process */
+} lpo_pairs_result;
+
+LPO_API lpo_pairs_options lpo_pairs_options_default(void);
+
+/* Writes `out` and beside it, with .jsonl left off: NAME.candidates.jsonl (every line's answers, scores and
+ * what became of them), NAME.quarantine.jsonl (unusable lines and why) and NAME.summary.json. Until the end
+ * they are in the folder out.partial, which survives any interruption; `out` appears last. LPO_EFORMAT when
+ * every pair was filtered out: then nothing is left behind. */
+LPO_API lpo_status lpo_pairs(lpo_pairs_result *out, const lpo_pairs_options *o, lpo_progress_fn *progress,
+                             void *user, lpo_error *err);
+
+/* The plain templates as files to edit; files that exist are not overwritten (LPO_EINVAL). */
+LPO_API lpo_status lpo_pairs_write_templates(const char *dir, lpo_error *err);
+#endif

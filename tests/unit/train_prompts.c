@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train_prompts.c -- templates of the pairs pipeline. */
+#include "base/file.h"
+#include "leanpo/pairs.h"
+#include "train/prompts.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *folder(void) {
+    static char dir[] = "/tmp/lpo_promptsXXXXXX";
+    strcpy(dir + strlen(dir) - 6, "XXXXXX");
+    cr_assert(mkdtemp(dir));
+    return dir;
+}
+
+static void put(const char *dir, const char *name, const char *text) {
+    lpo_error err;
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    cr_assert_eq(lpo_file_write(path, text, strlen(text), &err), LPO_OK);
+}
+
+/* Truth: slots are filled once; braces in what is filled in, and braces that are no slot, are text. */
+Test(prompts, fill) {
+    lpo_error err;
+    lpo_prompts p;
+    char *dir = folder();
+    put(dir, "prior.txt", "{\"q\": {question}, {}} {answer}{answer}\n");
+    cr_assert_eq(lpo_prompts_open(&p, dir, &err), LPO_OK, "%s", err.msg);
+    lpo_arena *a = lpo_arena_create(1024);
+    cr_expect_str_eq(lpo_prompts_fill(a, &p, LPO_PROMPT_PRIOR,
+                                      &(lpo_prompt_values){.question = "{answer}?", .answer = "42"}),
+                     "{\"q\": {answer}?, {}} 4242");
+    cr_expect(strstr(p.text[LPO_PROMPT_REFLECT], "{draft}"), "a file that is missing is the plain one");
+    lpo_arena_destroy(a);
+    lpo_prompts_close(&p);
+    lpo_dir_remove(dir, &err);
+}
+
+/* Truth: a template without its slot, or with a misspelt one, is refused naming the file and the slot. */
+Test(prompts, slots_are_checked) {
+    lpo_error err;
+    lpo_prompts p;
+    char *dir = folder();
+    put(dir, "reflect.txt", "{question} was answered {draft}");
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "reflect.txt") && strstr(err.msg, "{answer}"), "%s", err.msg);
+    put(dir, "reflect.txt", "{question} {draft} {answer}\n{anwser}");
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "reflect.txt:2") && strstr(err.msg, "{anwser}"), "%s", err.msg);
+    put(dir, "reflect.txt", "{question} {draft} {answer} {candidate}");
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "{candidate}"), "%s", err.msg);
+    lpo_dir_remove(dir, &err);
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_ENOTFOUND);
+}
+
+/* Truth: what is written out is what is built in, and a user's edit is never overwritten. */
+Test(prompts, written_ones_are_the_built_in_ones) {
+    lpo_error err;
+    lpo_prompts built_in, read;
+    char *dir = folder();
+    cr_assert_eq(lpo_pairs_write_templates(dir, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_prompts_open(&built_in, NULL, &err), LPO_OK);
+    cr_assert_eq(lpo_prompts_open(&read, dir, &err), LPO_OK, "%s", err.msg);
+    for (int k = 0; k < LPO_PROMPTS; k++) cr_expect_str_eq(read.text[k], built_in.text[k]);
+    cr_expect_eq(lpo_pairs_write_templates(dir, &err), LPO_EINVAL);
+    lpo_prompts_close(&read);
+    lpo_prompts_close(&built_in);
+    lpo_dir_remove(dir, &err);
+}
