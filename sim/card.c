@@ -177,6 +177,19 @@ static void queue(const wire_command *c, size_t size) {
     pthread_mutex_unlock(&u->lock);
 }
 
+static void cancel(const wire_command *c) {
+    if (c->cu >= WIRE_CUS || !units[c->cu].run) die("protocol", "a cancelled run of an absent compute unit");
+    unit *u = &units[c->cu];
+    pthread_mutex_lock(&u->lock);
+    job **p = &u->head, *j;
+    while (*p && (*p)->id != c->job) p = &(*p)->next;
+    if ((j = *p) && !(*p = j->next)) u->tail = p;
+    pthread_mutex_unlock(&u->lock);
+    wire_reply r = {.job = c->job};
+    if (j) send(WIRE_FD, &r, sizeof r, MSG_NOSIGNAL);
+    free(j);
+}
+
 static void map(const wire_command *c, int fd) {
     if (c->address > WIRE_RANGE || c->size > WIRE_RANGE - c->address)
         die("protocol", "a buffer outside the address range");
@@ -232,6 +245,7 @@ int main(void) {
             break;
         }
         case WIRE_RUN: queue(&c, (size_t)size); break;
+        case WIRE_CANCEL: cancel(&c); break;
         default: die("protocol", "an unknown command");
         }
     _exit(0);

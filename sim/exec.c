@@ -15,12 +15,17 @@
 XCL_DRIVER_DLLESPEC int xclRegRead(xclDeviceHandle handle, uint32_t ip, uint32_t offset, uint32_t *value);
 XCL_DRIVER_DLLESPEC int xclRegWrite(xclDeviceHandle handle, uint32_t ip, uint32_t offset, uint32_t value);
 
+/* A unit that hangs is the last choice. */
+static bool less_loaded(const unit *a, const unit *b) {
+    return a->lost != b->lost ? a->lost < b->lost : a->queued < b->queued;
+}
+
 /* The unit a packet goes to, -1: its mask names none. */
 static int choose(const card *c, const struct ert_start_kernel_cmd *k) {
     const uint32_t *mask = &k->cu_mask;
     int best = -1;
     for (int i = 0; i < c->n_units && i < 32 * (1 + (int)k->extra_cu_masks); i++)
-        if (mask[i / 32] >> (i % 32) & 1 && (best < 0 || c->unit[i].queued < c->unit[best].queued)) best = i;
+        if (mask[i / 32] >> (i % 32) & 1 && (best < 0 || less_loaded(&c->unit[i], &c->unit[best]))) best = i;
     return best;
 }
 
@@ -35,15 +40,29 @@ static void add_faults(unit *u, wire_command *m, job *j) {
     j->flip = fault_now("flip", name, u->runs);
 }
 
+/* xrt::run::abort. A run that has begun cannot be stopped without the card: it is lost, as one that times
+ * out. */
+static int abort_run(card *c, store *s) {
+    struct ert_abort_cmd *k = (struct ert_abort_cmd *)s->host;
+    store *target = s->size >= sizeof *k ? store_of(c, (unsigned)k->exec_bo_handle) : NULL;
+    for (job *j = c->job; target && j < c->job + MAX_JOBS; j++)
+        if (j->command == target) link_give_up(c, j, ERT_CMD_STATE_ABORT);
+    k->state = ERT_CMD_STATE_COMPLETED;
+    c->n_done++;
+    pthread_cond_broadcast(&c->done);
+    return 0;
+}
+
 static int submit(card *c, store *s) {
     if (!s || s->device || !s->host) return -EINVAL;
     struct ert_start_kernel_cmd *k = (struct ert_start_kernel_cmd *)s->host;
+    if (k->opcode == ERT_ABORT) return abort_run(c, s);
     if (k->opcode != ERT_START_CU) return -ENOTSUP;
     if (!c->alive) return -EIO;
     size_t words = k->count, masks = 1 + k->extra_cu_masks;
     if (words < masks || (words + 1) * 4 > s->size || (words - masks) * 4 > WIRE_REGS) return -EINVAL;
     int cu = choose(c, k), slot = 0;
-    while (slot < MAX_JOBS && c->job[slot].command) slot++;
+    while (slot < MAX_JOBS && (c->job[slot].command || c->job[slot].lost)) slot++;
     if (cu < 0) return -EINVAL;
     if (slot == MAX_JOBS) return -EBUSY;
     wire_command m;
@@ -54,7 +73,7 @@ static int submit(card *c, store *s) {
     m.job = (uint32_t)slot;
     memcpy(m.payload, k->data + masks - 1, size);
     job *j = &c->job[slot];
-    *j = (job){.unit = cu};
+    *j = (job){.unit = cu, .order = c->n_submitted++};
     add_faults(&c->unit[cu], &m, j);
     k->state = ERT_CMD_STATE_RUNNING;
     int e = link_send(c, &m, size, -1);
@@ -62,7 +81,7 @@ static int submit(card *c, store *s) {
     if (trace_on()) j->banks = trace_banks(c, &c->unit[cu], m.payload);
     s->refs++; /* the program may free it while it runs */
     j->command = s;
-    c->unit[cu].queued++;
+    if (!c->unit[cu].queued++) c->unit[cu].progress_s = now_s();
     return 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* faults.c -- LEANPO_CARD_FAULTS=KIND[:UNIT]@N,...: what goes wrong, where and at which event, counted
  * from 1. hang, abort, late, flip strike the N-th run of a compute unit ("vadd_1"); short the N-th transfer,
- * alloc the N-th allocation, load the N-th container. Example: hang:preprocess_1@37,alloc@3. */
+ * alloc the N-th allocation, load the N-th container; @* strikes every time.
+ * Example: hang:preprocess_1@37,alloc@3. */
 #include "shim.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@ bool fault_now(const char *kind, const char *name, unsigned n) {
         const char *colon = memchr(p, ':', (size_t)(end - p));
         if (at && (size_t)((colon && colon < at ? colon : at) - p) == kind_n && !memcmp(p, kind, kind_n) &&
             (!colon || ((size_t)(at - colon - 1) == name_n && !memcmp(colon + 1, name, name_n))) &&
-            strtoul(at + 1, NULL, 10) == n)
+            (at[1] == '*' || strtoul(at + 1, NULL, 10) == n))
             return true;
         p = *end ? end + 1 : end;
     }

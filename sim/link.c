@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,19 +44,59 @@ void link_map(card *c, const store *s) {
     if (c->alive) link_send(c, &m, 0, s->fd);
 }
 
-/* Ends job i with an ERT state. Lock held. */
+/* What a run that did not end well may have half written must not pass for a result. */
+static void poison(card *c, const job *j) {
+    const struct ert_start_kernel_cmd *k = (const struct ert_start_kernel_cmd *)j->command->host;
+    const uint8_t *regs = (const uint8_t *)(k->data + k->extra_cu_masks);
+    size_t size = (k->count - 1 - k->extra_cu_masks) * 4;
+    const unit *u = &c->unit[j->unit];
+    uint64_t at;
+    for (int a = 0; a < u->n_memory; a++) {
+        if (!u->memory[a].output || u->memory[a].offset + sizeof at > size) continue;
+        memcpy(&at, regs + u->memory[a].offset, sizeof at);
+        store *s = store_at(c, at);
+        if (s) memset(s->device + (at - s->address), 0xa5, s->span - (at - s->address));
+    }
+}
+
+/* Ends a job with an ERT state. Lock held. */
 static void finish(card *c, job *j, unsigned state) {
+    if (c->poison && state != ERT_CMD_STATE_COMPLETED) poison(c, j);
     store *spoiled = j->flip && state == ERT_CMD_STATE_COMPLETED ? store_at(c, j->output) : NULL;
     if (spoiled) spoiled->device[j->output - spoiled->address] ^= 0x10;
     free(j->banks);
     j->banks = NULL;
     uint32_t *header = (uint32_t *)j->command->host;
     c->unit[j->unit].queued--;
+    c->unit[j->unit].progress_s = now_s();
     __atomic_store_n(header, (*header & ~15u) | state, __ATOMIC_RELEASE);
     store_drop(c, j->command);
     j->command = NULL;
     c->n_done++;
     pthread_cond_broadcast(&c->done);
+}
+
+void link_give_up(card *c, job *j, unsigned state) {
+    wire_command m = {.type = WIRE_CANCEL, .cu = (uint32_t)j->unit, .job = (uint32_t)(j - c->job)};
+    finish(c, j, state);
+    j->lost = true;
+    c->unit[j->unit].lost++;
+    if (c->alive) link_send(c, &m, 0, -1);
+}
+
+/* The oldest run of each unit where nothing has moved for the allowed time is lost. */
+static void look_at_clock(card *c) {
+    double now = now_s();
+    for (int u = 0; u < c->n_units; u++) {
+        if (!c->unit[u].queued || now - c->unit[u].progress_s < 1e-3 * c->timeout_ms) continue;
+        job *oldest = NULL;
+        for (job *j = c->job; j < c->job + MAX_JOBS; j++)
+            if (j->command && j->unit == u && (!oldest || j->order < oldest->order)) oldest = j;
+        if (!oldest) continue;
+        card_say("%s: no end after %d ms; load the container again to reset the card", c->unit[u].name,
+                 c->timeout_ms);
+        link_give_up(c, oldest, ERT_CMD_STATE_TIMEOUT);
+    }
 }
 
 static void end_of_card(card *c, int status) {
@@ -65,9 +106,10 @@ static void end_of_card(card *c, int status) {
     c->alive = false;
     c->start_failed |= c->starting;
     for (int i = 0; i < MAX_JOBS; i++) {
+        c->job[i].lost = false;
         if (!c->job[i].command) continue;
         if (c->closing)
-            card_say("closed while %s was running", c->unit[c->job[i].unit].name);
+            card_say("reset or closed while %s was running", c->unit[c->job[i].unit].name);
         else
             card_say("the card ended (%s) while %s was running; load the container again to reset it", how,
                      c->unit[c->job[i].unit].name);
@@ -110,6 +152,20 @@ static int spawn_card(card *c, int end) {
     return e;
 }
 
+static void take_reply(card *c, const wire_reply *r) {
+    if (r->job == WIRE_NO_JOB) {
+        c->start_failed |= (int)r->failed;
+        c->n_ready++;
+        pthread_cond_broadcast(&c->done);
+    } else if (r->job < MAX_JOBS && c->job[r->job].command) {
+        if (trace_on()) trace_run(c, &c->job[r->job], r);
+        finish(c, &c->job[r->job], ERT_CMD_STATE_COMPLETED);
+    } else if (r->job < MAX_JOBS && c->job[r->job].lost) { /* it came to an end after all */
+        c->job[r->job].lost = false;
+        c->unit[c->job[r->job].unit].lost--;
+    }
+}
+
 typedef struct start_args {
     card *c;
     int end;
@@ -123,17 +179,11 @@ static void *hear(void *arg) {
     close(a.end);
     wire_reply r;
     ssize_t n;
-    while (!e && ((n = recv(c->socket, &r, sizeof r, 0)) == sizeof r || (n < 0 && errno == EINTR))) {
-        if (n < 0) continue;
+    while (!e && ((n = recv(c->socket, &r, sizeof r, 0)) == sizeof r ||
+                  (n < 0 && (errno == EINTR || errno == EAGAIN)))) {
         pthread_mutex_lock(&c->lock);
-        if (r.job == WIRE_NO_JOB) {
-            c->start_failed |= (int)r.failed;
-            c->n_ready++;
-            pthread_cond_broadcast(&c->done);
-        } else if (r.job < MAX_JOBS && c->job[r.job].command) {
-            if (trace_on()) trace_run(c, &c->job[r.job], &r);
-            finish(c, &c->job[r.job], ERT_CMD_STATE_COMPLETED);
-        }
+        if (n > 0) take_reply(c, &r);
+        if (c->timeout_ms) look_at_clock(c);
         pthread_mutex_unlock(&c->lock);
     }
     if (!e)
@@ -157,6 +207,11 @@ static int start_process(card *c) {
     c->alive = c->starting = true;
     c->closing = false;
     c->start_failed = c->n_ready = 0;
+    if (c->timeout_ms) { /* how often the clock is looked at while nothing comes */
+        long us = c->timeout_ms < 400 ? c->timeout_ms * 250L + 1 : 100000;
+        struct timeval tick = {0, us};
+        setsockopt(c->socket, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick);
+    }
     sigfillset(&all); /* the program's signals are for its own threads */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int e = pthread_create(&c->reader, NULL, hear, a);

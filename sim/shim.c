@@ -5,6 +5,7 @@
  * container to the last close. */
 #include "shim.h"
 
+#include "base/json.h"
 #include "leanpo/xclbin.h"
 
 #include <errno.h>
@@ -44,19 +45,46 @@ void card_say(const char *fmt, ...) {
     fprintf(stderr, "leanpo-card: %s\n", line);
 }
 
+/* LEANPO_CARD_COUNT, else NumDevices of emconfig.json, else one. */
+static unsigned count_cards(void) {
+    const char *set = getenv("LEANPO_CARD_COUNT"), *dir = getenv("EMCONFIG_PATH");
+    unsigned long n = set && *set ? strtoul(set, NULL, 10) : 0;
+    char path[4096];
+    json_t *config = NULL, *board, *device;
+    size_t b, d;
+    if (!n && snprintf(path, sizeof path, "%s/emconfig.json", dir && *dir ? dir : ".") < (int)sizeof path &&
+        !lpo_json_load(&config, path, 1 << 20, NULL))
+        json_array_foreach(json_object_get(json_object_get(config, "Platform"), "Boards"), b, board)
+            json_array_foreach(json_object_get(board, "Devices"), d, device) {
+            const char *number = json_string_value(json_object_get(device, "NumDevices"));
+            n += number ? strtoul(number, NULL, 10) : 1;
+        }
+    json_decref(config);
+    return n < 1 ? 1 : n > MAX_CARDS ? MAX_CARDS : (unsigned)n;
+}
+
 unsigned xclProbe(void) {
-    return MAX_CARDS;
+    static unsigned n;
+    pthread_mutex_lock(&open_lock);
+    if (!n) n = count_cards();
+    pthread_mutex_unlock(&open_lock);
+    return n;
 }
 
 unsigned xclVersion(void) {
     return 2; /* 1 makes XRT's OpenCL speak of a legacy driver */
 }
 
+static bool is_set(const char *name) {
+    const char *v = getenv(name);
+    return v && strcmp(v, "1") == 0;
+}
+
 static bool prepare(card *c) {
-    const char *zero_copy = getenv("LEANPO_CARD_SHARED");
     pthread_condattr_t monotonic;
+    c->index = (unsigned)(c - cards);
     c->socket = -1;
-    c->zero_copy = zero_copy && strcmp(zero_copy, "1") == 0;
+    c->zero_copy = is_set("LEANPO_CARD_SHARED");
     c->registers_fd = memfd_create("leanpo-registers", MFD_CLOEXEC);
     if (c->registers_fd < 0 || ftruncate(c->registers_fd, WIRE_CUS * WIRE_REGS)) return false;
     c->registers = mmap(NULL, WIRE_CUS * WIRE_REGS, PROT_READ | PROT_WRITE, MAP_SHARED, c->registers_fd, 0);
@@ -72,7 +100,7 @@ static bool prepare(card *c) {
 xclDeviceHandle xclOpen(unsigned index, const char *log, enum xclVerbosityLevel level) {
     (void)log;
     (void)level;
-    if (index >= MAX_CARDS) return NULL;
+    if (index >= xclProbe()) return NULL;
     card *c = &cards[index];
     pthread_mutex_lock(&open_lock);
     bool ok = c->registers || prepare(c);
@@ -136,8 +164,16 @@ static void take_name(char *out, const char *name) {
     *out = 0;
 }
 
+static int timeout_ms(void) {
+    const char *set = getenv("LEANPO_CARD_TIMEOUT_MS");
+    long ms = set ? strtol(set, NULL, 10) : 0;
+    return ms < 0 ? 0 : ms > 86400000 ? 86400000 : (int)ms;
+}
+
 /* Compute units in XRT's order (rank by base address) and memory banks. */
 static int configure(card *c, const lpo_xclbin *x) {
+    c->timeout_ms = timeout_ms();
+    c->poison = is_set("LEANPO_CARD_POISON");
     c->n_units = c->n_banks = 0;
     if (x->n_memories > MAX_BANKS) return -E2BIG;
     for (int i = 0; i < x->n_memories; i++) {
@@ -183,6 +219,17 @@ static int load_image(card *c, const lpo_xclbin_section *so) {
     return e;
 }
 
+/* The same container on a living card is already there, as on hardware. But a program that loads it again
+ * after a run was given up, or, alone with the card, while one is under way, asks for a reset. */
+static bool wants_reset(card *c) {
+    int lost = 0, queued = 0;
+    pthread_mutex_lock(&c->lock);
+    for (int i = 0; i < c->n_units; i++) lost += c->unit[i].lost, queued += c->unit[i].queued;
+    bool yes = !c->alive || lost || c->timeout_ms != timeout_ms() || (queued && c->opened == 1);
+    pthread_mutex_unlock(&c->lock);
+    return yes;
+}
+
 int xclLoadXclBin(xclDeviceHandle handle, const struct axlf *top) {
     static unsigned n_loads;
     card *c = handle;
@@ -195,8 +242,7 @@ int xclLoadXclBin(xclDeviceHandle handle, const struct axlf *top) {
         lpo_xclbin_close(x);
         return -EINVAL;
     }
-    /* The same container on a living card is already there, as on hardware. */
-    bool same = c->alive && !memcmp(c->uuid, top->m_header.uuid, sizeof c->uuid);
+    bool same = !memcmp(c->uuid, top->m_header.uuid, sizeof c->uuid) && !wants_reset(c);
     int e = 0;
     if (!same) {
         link_stop(c);

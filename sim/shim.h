@@ -11,7 +11,7 @@
 
 struct ert_start_kernel_cmd;
 
-enum { MAX_CARDS = 1, MAX_BANKS = 64, MAX_JOBS = 4096, MAX_ARGS = 256, PAGE = 4096 };
+enum { MAX_CARDS = 16, MAX_BANKS = 64, MAX_JOBS = 4096, MAX_ARGS = 256, PAGE = 4096 };
 
 /* One piece of device memory and its host copy. Several handles (export, import) and jobs may hold it. */
 typedef struct store {
@@ -29,17 +29,22 @@ typedef struct store {
 typedef struct unit {
     char name[65];
     uint64_t base;
-    int queued, exclusive, shared; /* jobs; contexts */
-    unsigned runs;                 /* since loading: what LEANPO_CARD_FAULTS counts */
-    int n_memory;                  /* its memory arguments */
+    int queued, lost;      /* runs under way; runs given up that the card has not ended */
+    int exclusive, shared; /* contexts */
+    double progress_s;     /* when a run last began or ended here */
+    unsigned runs;         /* since loading: what LEANPO_CARD_FAULTS counts */
+    int n_memory;          /* its memory arguments */
     struct {
         uint16_t offset; /* in the register map */
         bool output;     /* not const */
     } memory[MAX_ARGS];
 } unit;
 
+/* A slot is free when it is neither a command's nor lost: given up, while the kernel may still run. */
 typedef struct job {
-    store *command; /* NULL: a free slot */
+    store *command;
+    bool lost;
+    unsigned long order;
     int unit;
     bool flip;
     uint64_t output; /* device address a bit-flip fault spoils */
@@ -50,13 +55,14 @@ typedef struct card {
     unsigned index;
     int opened, n_units, n_banks, socket;
     void *core[2]; /* std::shared_ptr<xrt_core::device> */
-    bool zero_copy, alive, starting, closing;
+    bool zero_copy, poison, alive, starting, closing;
+    int timeout_ms; /* 0: none */
     int start_failed, n_ready;
     pid_t pid;
     pthread_t reader;
     pthread_mutex_t lock;
     pthread_cond_t done;
-    unsigned long n_done;
+    unsigned long n_done, n_submitted;
     struct {
         uint64_t base, size;
         char tag[17];
@@ -78,6 +84,7 @@ int link_start(card *c, int image_fd);
 void link_stop(card *c);
 int link_send(card *c, wire_command *m, size_t payload_bytes, int fd);
 void link_map(card *c, const store *s);
+void link_give_up(card *c, job *j, unsigned state); /* ends a run that may go on in the card */
 /* memory.c */
 store *store_of(card *c, unsigned handle);
 store *store_at(const card *c, uint64_t address); /* NULL: no buffer is there */

@@ -16,7 +16,8 @@ enum wire_type {
     WIRE_IMAGE,     /* fd: the kernels' shared object */
     WIRE_REGISTERS, /* fd: WIRE_CUS register maps, shared with the host */
     WIRE_CU,        /* cu; payload: "vadd:vadd_1" */
-    WIRE_RUN        /* cu, job, fault; payload: the register map, none = as the registers are */
+    WIRE_RUN,       /* cu, job, fault; payload: the register map, none = as the registers are */
+    WIRE_CANCEL     /* cu, job: when it has not begun, it ends now; else nothing */
 };
 
 enum wire_fault { FAULT_NONE, FAULT_HANG, FAULT_ABORT, FAULT_LATE };

@@ -26,4 +26,5 @@ void mood(int what) {
     if (what == 2) exit(3);
     if (what == 3) *(volatile int *)8 = 1;
     while (what == 4) pause();
+    for (volatile int turning = what == 5; turning;) continue;
 }
