@@ -239,30 +239,16 @@ static int build(int argc, char **argv) {
     return lpo_xclbin_build(&o, &err) ? cli_fail("xclbin", &err) : CLI_OK;
 }
 
-static void print_quoted(const char *name, const char *dir, const char *rest) {
-    printf("export %s='", name);
-    for (; *dir; dir++) fputs(*dir == '\'' ? "'\\''" : (char[]){*dir, 0}, stdout);
-    printf("%s'\n", rest);
-}
-
 int cli_print_xrt_env(void) {
-    char dir[4096], shim[4200];
+    lpo_card_variable v[LPO_CARD_VARIABLES];
     lpo_error err = {0};
-    if (lpo_card_dir(dir, sizeof dir, &err)) return cli_fail("devices", &err);
-    snprintf(shim, sizeof shim, "%s/xrt/lib/libxrt_swemu.so.2", dir);
-    if (access(shim, R_OK)) {
-        lpo_fail(
-            &err, LPO_ENOTFOUND,
-            "%.300s is missing: this build found no XRT (scripts/packages install card, then build again)",
-            shim);
-        return cli_fail("devices", &err);
+    if (lpo_card_environment(v, &err)) return cli_fail("devices", &err);
+    for (int i = 0; i < LPO_CARD_VARIABLES; i++) {
+        printf(v[i].replaces ? "export %s='" : "export %s=\"${%s:-", v[i].name, v[i].name);
+        for (const char *c = v[i].value; *c; c++)
+            fputs(*c == '\'' && v[i].replaces ? "'\\''" : (char[]){*c, 0}, stdout);
+        puts(v[i].replaces ? "'" : "}\"");
     }
-    puts("export XCL_EMULATION_MODE=sw_emu");
-    print_quoted("XILINX_XRT", dir, "/xrt");
-    print_quoted("EMCONFIG_PATH", dir, "/env");
-    print_quoted("OCL_ICD_VENDORS", dir, "/env/xilinx.icd");
-    print_quoted("XRT_INI_PATH", dir, "/env/xrt.ini");
-    puts("export USER=\"${USER:-$(id -un)}\""); /* XRT's emulation dereferences it */
     return CLI_OK;
 }
 

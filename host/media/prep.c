@@ -95,12 +95,13 @@ static lpo_status prepare(lpo_clip *const clips[], const lpo_augment *const augs
         s = shape(clips[k], n, info, o, err);
         if (!s) s = lpo_prep_view_init(&views[k], clips[k], o, augs[k], err);
     }
-    if (!s) s = lpo_prep_pool_create(&pool, views, n_views, n_threads, err);
+    if (!s) s = lpo_prep_pool_create(&pool, views, n_views, n_threads, o->engine, err);
     if (s) s = lpo_fail_in(err, s, "%s", path);
     /* Rendering on this thread stands inside the span, and is told apart by its own. */
     const double t0 = lpo_trace_begin();
     const double pixels = (double)info->width * (double)info->height;
     if (!s) s = lpo_video_read(video, indices, n, on_frame, pool, err);
+    if (!s && (s = lpo_prep_pool_finish(pool, err))) s = lpo_fail_in(err, s, "%s", path);
     lpo_trace_end(t0, "decode", "cpu", path, 1.5 * pixels * n, 0);
     lpo_trace_count("n:frames", n);
     lpo_trace_count("n:frame_pixels", pixels * n);

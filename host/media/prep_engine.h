@@ -4,9 +4,9 @@
 #ifndef LPO_MEDIA_PREP_ENGINE_H
 #define LPO_MEDIA_PREP_ENGINE_H
 #include "kernels/preprocess.h"
-#include "leanpo/status.h"
+#include "leanpo/prep.h"
 
-typedef struct lpo_prep_engine {
+struct lpo_prep_engine {
     void *self;
     /* Words why a frame of this form does not fit the device (it is rendered on the CPU then), or NULL. */
     const char *(*refuses)(void *self, const lpo_prep_frame_args *a);
@@ -16,5 +16,5 @@ typedef struct lpo_prep_engine {
                          lpo_error *err);
     /* All frames of the batch (started by a first submit with *batch NULL) are rendered; ends it. */
     lpo_status (*finish)(void *self, void *batch, lpo_error *err);
-} lpo_prep_engine;
+};
 #endif

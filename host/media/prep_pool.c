@@ -21,7 +21,9 @@ struct lpo_prep_pool {
     lpo_prep_view *views;
     int n_views, n_workers, n_slots;
     int width, height; /* the views are planned for */
-    void **workspace;  /* one a worker; [0] the caller's when there are none */
+    const lpo_prep_engine *engine;
+    void *batch;      /* the engine's, of the frames put since the views were planned */
+    void **workspace; /* one a worker; [0] the caller's when there are none */
     pthread_t *threads;
     slot *slots;
     pthread_mutex_t lock;
@@ -29,8 +31,12 @@ struct lpo_prep_pool {
     int next_in, next_out, stop;
 };
 
-static void render(lpo_prep_pool *p, const lpo_frame *frame, int i, void *workspace) {
-    for (int k = 0; k < p->n_views; k++) lpo_prep_view_render(&p->views[k], frame, i, workspace);
+/* Fails on an engine only. */
+static lpo_status render(lpo_prep_pool *p, const lpo_frame *frame, int i, void *workspace, lpo_error *err) {
+    lpo_status s = LPO_OK;
+    for (int k = 0; !s && k < p->n_views; k++)
+        s = lpo_prep_view_render(&p->views[k], &p->batch, frame, i, workspace, err);
+    return s;
 }
 
 typedef struct worker_arg {
@@ -49,7 +55,7 @@ static void *work(void *user) {
             s->state = BUSY;
             p->next_out = (p->next_out + 1) % p->n_slots;
             pthread_mutex_unlock(&p->lock);
-            render(p, &s->frame, s->i, p->workspace[arg.index]);
+            render(p, &s->frame, s->i, p->workspace[arg.index], NULL);
             pthread_mutex_lock(&p->lock);
             s->state = FREE;
             pthread_cond_broadcast(&p->freed);
@@ -64,12 +70,12 @@ static void *work(void *user) {
 }
 
 lpo_status lpo_prep_pool_create(lpo_prep_pool **out, lpo_prep_view *views, int n_views, int n_threads,
-                                lpo_error *err) {
+                                const lpo_prep_engine *engine, lpo_error *err) {
     *out = NULL;
-    int wanted = n_threads > 1 ? n_threads : 0;
+    int wanted = n_threads > 1 && !engine ? n_threads : 0;
     lpo_prep_pool *p = calloc(1, sizeof *p);
     if (!p) return lpo_fail(err, LPO_ENOMEM, "out of memory");
-    p->views = views, p->n_views = n_views, p->n_slots = 2 * wanted;
+    p->views = views, p->n_views = n_views, p->n_slots = 2 * wanted, p->engine = engine;
     p->workspace = calloc((size_t)wanted + 1, sizeof *p->workspace);
     p->threads = calloc((size_t)wanted + 1, sizeof *p->threads);
     p->slots = calloc((size_t)p->n_slots + 1, sizeof *p->slots);
@@ -96,19 +102,22 @@ lpo_status lpo_prep_pool_create(lpo_prep_pool **out, lpo_prep_view *views, int n
     return LPO_OK;
 }
 
-/* All frames put so far are rendered. */
-static void drain(lpo_prep_pool *p) {
+lpo_status lpo_prep_pool_finish(lpo_prep_pool *p, lpo_error *err) {
+    void *batch = p->batch;
     pthread_mutex_lock(&p->lock);
     for (int k = 0; k < p->n_slots; k++)
         while (p->slots[k].state != FREE) pthread_cond_wait(&p->freed, &p->lock);
     pthread_mutex_unlock(&p->lock);
+    p->batch = NULL;
+    return batch ? p->engine->finish(p->engine->self, batch, err) : LPO_OK;
 }
 
 static lpo_status plan(lpo_prep_pool *p, int width, int height, lpo_error *err) {
-    drain(p);
+    lpo_status s = lpo_prep_pool_finish(p, err);
+    if (s) return s;
     size_t most = 64;
     for (int k = 0; k < p->n_views; k++) {
-        lpo_status s = lpo_prep_view_plan(&p->views[k], width, height, err);
+        s = lpo_prep_view_plan(&p->views[k], width, height, p->engine, err);
         if (s) return s;
         size_t bytes = lpo_prep_view_workspace(&p->views[k]);
         if (bytes > most) most = bytes;
@@ -175,10 +184,7 @@ lpo_status lpo_prep_pool_put(lpo_prep_pool *p, const lpo_frame *frame, int i, lp
         lpo_status s = plan(p, frame->width, frame->height, err);
         if (s) return s;
     }
-    if (!p->n_workers) {
-        render(p, frame, i, p->workspace[0]);
-        return LPO_OK;
-    }
+    if (!p->n_workers) return render(p, frame, i, p->workspace[0], err);
     slot *s = &p->slots[p->next_in];
     pthread_mutex_lock(&p->lock);
     while (s->state != FREE) pthread_cond_wait(&p->freed, &p->lock);
@@ -200,6 +206,7 @@ lpo_status lpo_prep_pool_put(lpo_prep_pool *p, const lpo_frame *frame, int i, lp
 
 void lpo_prep_pool_destroy(lpo_prep_pool *p) {
     if (!p) return;
+    lpo_prep_pool_finish(p, NULL);
     pthread_mutex_lock(&p->lock);
     p->stop = 1;
     pthread_cond_broadcast(&p->filled);

@@ -43,7 +43,8 @@ void lpo_prep_view_clear(lpo_prep_view *v) {
     memset(v, 0, sizeof *v);
 }
 
-lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, lpo_error *err) {
+lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, const lpo_prep_engine *engine,
+                              lpo_error *err) {
     lpo_prep_frame_args *a = &v->args;
     memset(a, 0, sizeof *a);
     a->src.width = width, a->src.height = height;
@@ -75,6 +76,7 @@ lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, lpo_error
         lpo_prep_taps_blur(&a->blur_horz, mem + horz + vert, a->out_w, sigma);
         lpo_prep_taps_blur(&a->blur_vert, mem + horz + vert + blur_horz, a->out_h, sigma);
     }
+    v->engine = engine && !engine->refuses(engine->self, a) ? engine : NULL;
     return LPO_OK;
 }
 
@@ -82,7 +84,8 @@ size_t lpo_prep_view_workspace(const lpo_prep_view *v) {
     return lpo_cpu_preprocess_bytes(&v->args);
 }
 
-void lpo_prep_view_render(const lpo_prep_view *v, const lpo_frame *frame, int i, void *workspace) {
+lpo_status lpo_prep_view_render(const lpo_prep_view *v, void **batch, const lpo_frame *frame, int i,
+                                void *workspace, lpo_error *err) {
     lpo_prep_frame_args a = v->args;
     int rgb = frame->pixfmt == LPO_PIX_RGB24 || frame->pixfmt == LPO_PIX_GBRP;
     a.src.pixfmt = (int32_t)frame->pixfmt;
@@ -98,6 +101,13 @@ void lpo_prep_view_render(const lpo_prep_view *v, const lpo_frame *frame, int i,
         lpo_rng r = lpo_rng_init(v->aug.seed, 1000 + (uint64_t)j);
         uint64_t key = lpo_rng_u64(&r);
         a.noise_key[0] = (uint32_t)key, a.noise_key[1] = (uint32_t)(key >> 32);
-        lpo_cpu_preprocess_frame(v->clip->frames_u8 + (size_t)j * frame_bytes, &a, workspace);
+        uint8_t *out = v->clip->frames_u8 + (size_t)j * frame_bytes;
+        if (!v->engine) {
+            lpo_cpu_preprocess_frame(out, &a, workspace);
+            continue;
+        }
+        lpo_status s = v->engine->submit(v->engine->self, batch, out, &a, err);
+        if (s) return s;
     }
+    return LPO_OK;
 }

@@ -3,6 +3,7 @@
 #include "train/session.h"
 
 #include "leanpo/device.h"
+#include "train/prep_device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,20 +42,39 @@ lpo_status lpo_place_stage(char out[64], const char *place, const char *stage, l
     return LPO_OK;
 }
 
-/* Decoding, preprocessing and reduction run on the CPU here: another device asked for is refused, not
- * ignored. */
-static lpo_status check_host_stages(const char *place, lpo_error *err) {
-    static const char *const on_cpu[] = {"decode", "preprocess", "reduce"};
+/* The stages that are not the model's: decode runs on the CPU, preprocess and reduce there or on one FPGA
+ * device
+ * ("csim", "fpga", "fpga:1"). card is that device, "" for none. */
+static lpo_status place_host_stages(char card[64], lpo_session *out, const char *place, lpo_error *err) {
+    static const char *const stages[] = {"decode", "preprocess", "reduce"};
+    bool *const on_card[] = {NULL, &out->fpga_preprocess, &out->fpga_reduce};
+    card[0] = 0;
     if (!place || !strchr(place, '=')) return LPO_OK; /* a bare device name places the backbone */
-    for (size_t i = 0; i < sizeof on_cpu / sizeof *on_cpu; i++) {
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         char device[64];
-        lpo_status s = lpo_place_stage(device, place, on_cpu[i], err);
+        lpo_status s = lpo_place_stage(device, place, stages[i], err);
         if (s) return s;
-        if (strcmp(device, "cpu"))
-            return lpo_fail(err, LPO_EUNSUPPORTED, "--place %s=%s: this stage runs on cpu in this build",
-                            on_cpu[i], device);
+        if (!strcmp(device, "cpu")) continue;
+        if (!on_card[i] || (strcmp(device, "csim") && strncmp(device, "fpga", 4)))
+            return lpo_fail(err, LPO_EUNSUPPORTED, "--place %s=%s: this stage runs on cpu%s", stages[i],
+                            device, on_card[i] ? ", csim, fpga or fpga:INDEX" : "");
+        if (card[0] && strcmp(card, device))
+            return lpo_fail(
+                err, LPO_EUNSUPPORTED,
+                "--place %s: preprocess is on %s and reduce on %s; put both on one (fpga means every card)",
+                place, card, device);
+        strcpy(card, device);
+        *on_card[i] = true;
     }
     return LPO_OK;
+}
+
+static lpo_status open_card(lpo_session *s, const char *card, lpo_error *err) {
+    if (!card[0]) return LPO_OK;
+    lpo_status st = lpo_fpga_open(&s->fpga, card, NULL, err);
+    if (!st && s->fpga_preprocess) st = lpo_prep_device_create(&s->prep_engine, s->fpga, err);
+    if (!st) s->recipe.prep.engine = s->prep_engine;
+    return st;
 }
 
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *place, const char *dtype,
@@ -62,8 +82,8 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     memset(out, 0, sizeof *out);
     if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
     out->n_threads = lpo_device_threads(n_threads);
-    char backbone[64];
-    lpo_status s = check_host_stages(place, err);
+    char backbone[64], card[64];
+    lpo_status s = place_host_stages(card, out, place, err);
     if (!s) s = lpo_place_stage(backbone, place, "backbone", err);
     lpo_model_options mo = lpo_model_options_default();
     mo.place = backbone;
@@ -71,6 +91,7 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
     if (!s) lpo_model_get_info(&out->info, out->model);
     if (!s) s = lpo_recipe_open(&out->recipe, model_dir, chat_template, err);
+    if (!s) s = open_card(out, card, err);
     if (s) lpo_session_close(out);
     return s;
 }
@@ -78,6 +99,8 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
 void lpo_session_close(lpo_session *s) {
     if (s->recipe.tokenizer) lpo_recipe_close(&s->recipe);
     lpo_model_destroy(s->model);
+    lpo_prep_device_destroy(s->prep_engine);
+    lpo_fpga_close(s->fpga);
     memset(s, 0, sizeof *s);
 }
 

@@ -4,6 +4,7 @@
 #ifndef LPO_TRAIN_SESSION_H
 #define LPO_TRAIN_SESSION_H
 #include "data/loader.h"
+#include "device/fpga/fpga.h"
 #include "model/generate.h"
 
 typedef struct lpo_session {
@@ -11,6 +12,9 @@ typedef struct lpo_session {
     lpo_model_info info;
     lpo_recipe recipe;
     int n_threads;
+    lpo_fpga *fpga; /* the card of the stages placed on one, NULL when there are none; both share it */
+    bool fpga_preprocess, fpga_reduce;
+    lpo_prep_engine *prep_engine; /* recipe.prep's, when fpga_preprocess */
 } lpo_session;
 
 /* place: the whole --place string ("backbone=cpu,preprocess=cpu" or one device name) or NULL; n_threads 0 =

@@ -30,6 +30,15 @@ LPO_API lpo_status lpo_augment_parse(lpo_augment *out, const char *spec, lpo_err
  * snprintf. */
 LPO_API int lpo_augment_format(char *out, size_t size_bytes, const lpo_augment *aug);
 
+/* A device that renders frames in place of the CPU. The bytes are the same. */
+typedef struct lpo_prep_engine lpo_prep_engine;
+/* device: "csim" (the FPGA kernel as C in this process), "fpga" (every card) or "fpga:N". xclbin: the
+ * container to load, NULL for $LEANPO_XCLBIN or the one that came with LeanPO. LPO_ENOTFOUND: no such device,
+ * and what to do. Any number of videos at a time may use an engine. */
+LPO_API lpo_status lpo_prep_engine_open(lpo_prep_engine **out, const char *device, const char *xclbin,
+                                        lpo_error *err);
+LPO_API void lpo_prep_engine_close(lpo_prep_engine *e); /* NULL accepted */
+
 /* How a family wants its frames. Fill with lpo_prep_options_load, then change what the user asked for. */
 typedef struct lpo_prep_options {
     const char *family;             /* "qwen2_vl" (qwen2_5_vl has the same recipe); static storage */
@@ -46,6 +55,7 @@ typedef struct lpo_prep_options {
     int color_force601;             /* 1: BT.601 limited whatever the stream says */
     int target_h, target_w;         /* 0: smart_resize; else multiples of patch_size*merge_size */
     int n_threads;                  /* 0: all */
+    const lpo_prep_engine *engine;  /* NULL: the CPU; borrowed */
 } lpo_prep_options;
 
 /* model_dir/preprocessor_config.json (or video_preprocessor_config.json) over the family's constants; NULL:

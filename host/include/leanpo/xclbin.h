@@ -125,4 +125,14 @@ LPO_API lpo_status lpo_xclbin_build(const lpo_xclbin_build_options *o, lpo_error
 /* Folder of the software card (its shim, its process, its headers): $LEANPO_SIM, beside the running program,
  * or the build tree. Writes a NUL-terminated path; LPO_ENOTFOUND says what was tried. */
 LPO_API lpo_status lpo_card_dir(char *path, size_t size, lpo_error *err);
+
+/* What the environment must say for XRT to find the software card instead of hardware. LPO_ENOTFOUND when
+ * this build has no card for XRT. */
+enum { LPO_CARD_VARIABLES = 6 };
+typedef struct lpo_card_variable {
+    const char *name;
+    char value[4200];
+    int replaces; /* 0: a value that is already set is as good */
+} lpo_card_variable;
+LPO_API lpo_status lpo_card_environment(lpo_card_variable out[LPO_CARD_VARIABLES], lpo_error *err);
 #endif

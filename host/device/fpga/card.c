@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* card.c -- a unit's thread, and what happens when a card does not do its work. */
+#include "device/fpga/card.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void fpga_card_enter(fpga_card *c) {
+    pthread_mutex_lock(&c->fpga->lock);
+    while (c->taken) pthread_cond_wait(&c->fpga->changed, &c->fpga->lock);
+    c->users++;
+    pthread_mutex_unlock(&c->fpga->lock);
+}
+
+void fpga_card_leave(fpga_card *c) {
+    pthread_mutex_lock(&c->fpga->lock);
+    c->users--;
+    if (c->taken) pthread_cond_broadcast(&c->fpga->changed);
+    pthread_mutex_unlock(&c->fpga->lock);
+}
+
+static void take(fpga_card *c) {
+    pthread_mutex_lock(&c->fpga->lock);
+    while (c->taken) pthread_cond_wait(&c->fpga->changed, &c->fpga->lock);
+    c->taken = true;
+    while (c->users) pthread_cond_wait(&c->fpga->changed, &c->fpga->lock);
+    pthread_mutex_unlock(&c->fpga->lock);
+}
+
+static void give(fpga_card *c) {
+    pthread_mutex_lock(&c->fpga->lock);
+    c->taken = false;
+    pthread_cond_broadcast(&c->fpga->changed);
+    pthread_mutex_unlock(&c->fpga->lock);
+}
+
+static void count(fpga_unit *u, uint64_t *field) {
+    pthread_mutex_lock(&fpga_of(u)->lock);
+    ++*field;
+    pthread_mutex_unlock(&fpga_of(u)->lock);
+}
+
+/* Off the card with what jobs under way need; a set without a job has nothing to lose. */
+static void evacuate(fpga_card *c, fpga_set *s, fpga_unit *u) {
+    lpo_error err;
+    if (s->link != c->link) return;
+    if (!s->job) {
+        fpga_set_clear(s);
+    } else if (fpga_set_move(s, u, &fpga_link_inproc, NULL, &err)) {
+        fpga_set_clear(s);
+        s->job->status = lpo_fail_in(&err, LPO_ENOMEM, "saving a job's inputs from a card that is reset");
+        s->job->err = err;
+    }
+}
+
+static void reset(fpga_card *c) {
+    lpo_fpga *f = c->fpga;
+    lpo_error err;
+    for (int k = 0; k < LPO_HLS_N_KERNELS; k++)
+        for (int u = 0; u < c->kernel[k].n_units; u++)
+            for (int s = 0; s < FPGA_SETS; s++)
+                evacuate(c, &c->kernel[k].unit[u].set[s], &c->kernel[k].unit[u]);
+    c->link->close(c->handle);
+    c->handle = NULL;
+    c->generation++;
+    if (!c->link->open(&c->handle, c->name, c->index, f->container, f->path, &err)) return;
+    lpo_log(LPO_LOG_WARN,
+            "card %d does not come back (%s): its work goes on in this process, with the same results",
+            c->index, err.msg);
+    for (int k = 0; k < LPO_HLS_N_KERNELS; k++) c->kernel[k].link = &fpga_link_inproc;
+}
+
+void fpga_card_recover(fpga_card *c, lpo_fpga_job *j, const char *why) {
+    fpga_kernel *k = j->unit->kernel;
+    const char *name = fpga_row(j->unit)->name;
+    take(c);
+    if (j->generation == c->generation && k->link == c->link) {
+        reset(c);
+        if (++j->tries > 1 && k->link == c->link) {
+            k->link = &fpga_link_inproc;
+            lpo_log(LPO_LOG_WARN,
+                    "card %d failed twice at one run of %s (%s): %s goes on in this process, with the same "
+                    "results",
+                    c->index, name, why, name);
+        } else if (k->link == c->link) {
+            lpo_log(LPO_LOG_INFO, "card %d, %s: %s; the card was reset, the run is repeated", c->index, name,
+                    why);
+            count(j->unit, &c->fpga->stats[k->id].retries);
+        }
+    }
+    give(c);
+}
+
+/* One attempt; false: it failed on the card, why in words. */
+static bool attempt(lpo_fpga_job *j, char why[300]) {
+    fpga_unit *u = j->unit;
+    fpga_card *c = u->kernel->card;
+    fpga_set *s = j->set;
+    lpo_fpga_stats *stats = &c->fpga->stats[u->kernel->id];
+    lpo_error err = {.msg = ""};
+    lpo_status st = LPO_OK;
+    if (!j->started || j->generation != c->generation || s->link != u->kernel->link) {
+        j->generation = c->generation;
+        st = fpga_set_place(s, j, &err);
+        if (!st) st = fpga_set_start(s, j, &err);
+        j->started = !st;
+    }
+    fpga_end end = FPGA_ABORT;
+    double modelled_s = 0;
+    if (!st) end = s->link->wait(s->run, c->fpga->timeout_ms, &modelled_s);
+    if (!st && end == FPGA_DONE) st = fpga_set_fetch(s, j, &err);
+    j->started = false;
+    if (!st && end == FPGA_DONE) {
+        pthread_mutex_lock(&c->fpga->lock);
+        stats->modelled_s += modelled_s;
+        stats->bytes_up += j->bytes_up;
+        stats->bytes_down += j->bytes_down;
+        stats->fallbacks += s->link != c->link;
+        pthread_mutex_unlock(&c->fpga->lock);
+        return true;
+    }
+    if (s->link == &fpga_link_inproc || !s->link) { /* nowhere left to go */
+        j->status = st ? st : LPO_EDEVICE;
+        j->err = err;
+        return true;
+    }
+    if (end == FPGA_TIMEOUT)
+        snprintf(why, 300, "no answer for %d ms", c->fpga->timeout_ms);
+    else
+        snprintf(why, 300, "%s", st ? err.msg : "the kernel aborted");
+    count(u, end == FPGA_TIMEOUT ? &stats->timeouts : &stats->aborts);
+    return false;
+}
+
+static void finish(lpo_fpga_job *j) {
+    fpga_unit *u = j->unit;
+    fpga_card *c = u->kernel->card;
+    char why[300];
+    for (;;) {
+        fpga_card_enter(c);
+        bool ended = j->status || attempt(j, why);
+        fpga_card_leave(c);
+        if (ended) return;
+        fpga_card_recover(c, j, why);
+    }
+}
+
+void *fpga_unit_serve(void *unit) {
+    fpga_unit *u = unit;
+    lpo_fpga *f = fpga_of(u);
+    pthread_mutex_lock(&f->lock);
+    for (;;) {
+        while (!u->head && !f->stopping) pthread_cond_wait(&u->more, &f->lock);
+        lpo_fpga_job *j = u->head;
+        if (!j) break;
+        if (!(u->head = j->next)) u->tail = &u->head;
+        pthread_mutex_unlock(&f->lock);
+        finish(j);
+        pthread_mutex_lock(&f->lock);
+        j->set->job = NULL;
+        j->done = true; /* its waiter may free it now */
+        pthread_cond_broadcast(&f->changed);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}

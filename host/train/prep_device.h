@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prep_device.h -- the preprocess kernel of an opened card as an engine of the frame pool. */
+#ifndef LPO_TRAIN_PREP_DEVICE_H
+#define LPO_TRAIN_PREP_DEVICE_H
+#include "device/fpga/fpga.h"
+#include "media/prep_engine.h"
+
+/* Borrows f until lpo_prep_device_destroy. */
+lpo_status lpo_prep_device_create(lpo_prep_engine **out, lpo_fpga *f, lpo_error *err);
+void lpo_prep_device_destroy(lpo_prep_engine *e); /* NULL accepted */
+#endif
