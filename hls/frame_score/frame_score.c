@@ -5,8 +5,8 @@
  * Eight pixels a clock. A bin cannot be read and written again in one clock, so each of the 8 lanes keeps 4
  * histograms in turn; they are added up at the end. Counts are integers, so the order does not matter. */
 #include "hls/abi.h"
-#include "hls/real.h"
 #include "hls/timing.h"
+#include "kernels/real.h"
 
 enum { LANES = 8, PHASES = 4, AXI_LATENCY = 70, LOG_DEPTH = 160 };
 enum { COUNT, ENTROPY };
@@ -33,7 +33,8 @@ static uint64_t count(counts bins, const uint8_t *rgb, const uint8_t *previous, 
 #pragma HLS DEPENDENCE variable = bins type = inter distance = 4 true
         for (uint32_t l = 0; l < LANES; l++) {
 #pragma HLS UNROLL
-            for (uint32_t c = 0; c < 3 && i + l < n_pixels; c++) {
+            for (uint32_t c = 0; c < 3; c++) {
+                if (i + l >= n_pixels) continue;
                 int32_t now = rgb[(size_t)(i + l) * 3 + c];
                 int32_t before = has_previous ? previous[(size_t)(i + l) * 3 + c] : now;
                 bins[l][i / LANES % PHASES][c][now]++;
@@ -55,11 +56,11 @@ static double entropy(uint32_t *histogram, counts bins, int c, uint32_t n_pixels
         for (int l = 0; l < LANES; l++)
             for (int p = 0; p < PHASES; p++) k += bins[l][p][c][b];
         histogram[256 * c + b] = k;
-        if (k > 0) sum += (double)k * hls_log((double)k);
+        if (k > 0) sum += (double)k * lpo_real_log((double)k);
     }
     HLS_LOOP(256, 8, LOG_DEPTH);
     HLS_BURST(256 * 4);
-    return n_pixels ? (hls_log((double)n_pixels) - sum / (double)n_pixels) * 1.4426950408889634 : 0.0;
+    return n_pixels ? (lpo_real_log((double)n_pixels) - sum / (double)n_pixels) * 1.4426950408889634 : 0.0;
 }
 
 void lpo_hls_frame_score(const uint8_t *rgb, const uint8_t *previous, uint32_t *histogram, double *score,

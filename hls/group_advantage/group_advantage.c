@@ -5,8 +5,8 @@
  * read and written in bursts though GAE walks it backwards. Sums are double, in order. */
 #include "hls/abi.h"
 #include "hls/group_advantage/ops.h"
-#include "hls/real.h"
 #include "hls/timing.h"
+#include "kernels/real.h"
 
 enum { AXI_LATENCY = 70, ADD = 8 };
 enum { READ, ADVANTAGE, WRITE };
@@ -57,7 +57,7 @@ static double deviation_of(group r, uint32_t n, double mean) {
         sum += d * d;
     }
     HLS_LOOP(n, ADD, 3 * ADD);
-    return n > 1 ? hls_sqrt(sum / (double)(n - 1)) : 0.0;
+    return n > 1 ? lpo_real_sqrt(sum / (double)(n - 1)) : 0.0;
 }
 
 static void gae(group out, group r, group v, uint32_t n, double gamma, double lambda) {

@@ -6,8 +6,9 @@
  * The maximum of a chunk is known before its exponentials begin, so no running sum is ever rescaled inside
  * the 32 lanes; only the merge, once a chunk, rescales, in double. A stage takes 32 logits a clock. */
 #include "hls/abi.h"
-#include "hls/real.h"
+#include "hls/exact.h"
 #include "hls/timing.h"
+#include "kernels/real.h"
 
 enum { LANES = 32, PHASES = 8, CHUNK = 8192, WORDS = CHUNK / LANES, AXI_LATENCY = 70, EXP_DEPTH = 60 };
 enum { READ, MAX, SUM, MERGE };
@@ -139,8 +140,8 @@ static void merge(float *logp, float *shard, gathered *row, partial in, place p)
     HLS_STAGE(MERGE);
     int first = p.first == 0;
     float top = first || in.top > row->top ? in.top : row->top;
-    double before = first ? 0.0 : row->sum * hls_exp((double)row->top - (double)top);
-    row->sum = before + in.sum * hls_exp((double)in.top - (double)top);
+    double before = first ? 0.0 : row->sum * lpo_real_exp((double)row->top - (double)top);
+    row->sum = before + in.sum * lpo_real_exp((double)in.top - (double)top);
     row->top = top;
     if (first) row->here = 0;
     if (p.here) {
@@ -149,7 +150,7 @@ static void merge(float *logp, float *shard, gathered *row, partial in, place p)
     }
     HLS_LOOP(1, 1, 40);
     if (p.is_last) {
-        double x = (double)row->at_target - (double)top - hls_log(row->sum);
+        double x = (double)row->at_target - (double)top - lpo_real_log(row->sum);
         logp[p.token] = row->here ? (float)x : 0.0f;
         shard[2 * (size_t)p.token] = top;
         shard[2 * (size_t)p.token + 1] = (float)row->sum;

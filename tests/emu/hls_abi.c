@@ -13,7 +13,7 @@ _Static_assert(HLS_REG_preprocess_plane1 == 0x1c, "after a pointer");
 _Static_assert(HLS_REG_preprocess_pixfmt == 0x10 + 12 * 0xc, "after twelve pointers");
 _Static_assert(HLS_REG_preprocess_matrix == 0x10 + 12 * 0xc + 8, "after a 32-bit scalar");
 _Static_assert(HLS_REG_preprocess_n_slots + 8 == HLS_REG_preprocess_end, "the end");
-_Static_assert(HLS_REG_reward_reduce_gamma == 0x10 + 7 * 0xc + 3 * 8 + 0xc, "after a 64-bit scalar");
+_Static_assert(HLS_REG_reward_reduce_tau == 0x10 + 9 * 0xc + 7 * 8 + 0xc, "after a 64-bit scalar");
 _Static_assert(HLS_ARG_preprocess_pixfmt == 12, "the index");
 
 /* Truth: in every row registers follow each other by the rule, sizes fit them, and struct members do not

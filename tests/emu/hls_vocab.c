@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hls_vocab.c -- vocab_logprob against a double log-softmax, and in pieces through reward_reduce. */
 #include "hls/abi.h"
-#include "hls/reward_reduce/ops.h"
 #include "kernels/number.h"
+#include "kernels/pair_loss.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -76,12 +76,12 @@ Test(hls_vocab, halves_merge_in_reward_reduce) {
     float whole[T][2];
     lpo_hls_vocab_logprob(x, target, logp, whole[0], T, N, N);
     const uint32_t seg[3] = {0, 4, T};
-    const double pair_in[4] = {0};
-    double pair[HLS_PAIR_COLUMNS], batch[HLS_BATCH_COLUMNS], want[2] = {0};
-    lpo_hls_reward_reduce(logit, shards[0][0], seg, pair_in, coef, pair, batch, HLS_OP_SIMPO, 1, 2, 2, 0, 0,
-                          0);
+    const double pair_in[LPO_PAIR_IN_COLUMNS] = {0};
+    double pair[LPO_PAIR_COLUMNS], batch[LPO_BATCH_COLUMNS], want[2] = {0};
+    lpo_hls_reward_reduce(logit, shards[0][0], NULL, NULL, seg, pair_in, coef, pair, batch, LPO_PAIR_LOGISTIC,
+                          LPO_SCORE_REVERSE_KL, LPO_PAIR_BY_TOKEN, 1, 2, 0, 1, 2, 1, 0);
     for (int t = 0; t < T; t++) want[t >= 4] += logp[t];
-    cr_expect_leq(fabs(pair[HLS_PAIR_S_W] - want[0]), 1e-5);
-    cr_expect_leq(fabs(pair[HLS_PAIR_S_L] - want[1]), 1e-5);
+    cr_expect_leq(fabs(pair[LPO_PAIR_S_W] - want[0]), 1e-5);
+    cr_expect_leq(fabs(pair[LPO_PAIR_S_L] - want[1]), 1e-5);
     free(x);
 }
