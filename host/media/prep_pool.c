@@ -3,6 +3,8 @@
  * touched only by whoever owns the slot: the caller while FILLING, a worker while BUSY. */
 #include "media/prep_pool.h"
 
+#include "base/trace.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +36,23 @@ struct lpo_prep_pool {
 /* Fails on an engine only. */
 static lpo_status render(lpo_prep_pool *p, const lpo_frame *frame, int i, void *workspace, lpo_error *err) {
     lpo_status s = LPO_OK;
-    for (int k = 0; !s && k < p->n_views; k++)
-        s = lpo_prep_view_render(&p->views[k], &p->batch, frame, i, workspace, err);
+    for (int k = 0; !s && k < p->n_views; k++) {
+        const lpo_prep_view *v = &p->views[k];
+        const double t = lpo_trace_begin();
+        s = lpo_prep_view_render(v, &p->batch, frame, i, workspace, err);
+        const double pixels = (double)v->clip->height * v->clip->width;
+        lpo_trace_end(t, v->engine ? "submit" : "preprocess", "cpu", NULL,
+                      1.5 * (double)frame->width * frame->height + 3 * pixels, 0);
+    }
     return s;
+}
+
+/* Frames between decoder and renderers, under the lock. */
+static void count_queue(const lpo_prep_pool *p) {
+    if (!lpo_trace_on()) return;
+    int n = 0;
+    for (int k = 0; k < p->n_slots; k++) n += p->slots[k].state != FREE;
+    lpo_trace_count("queue:frames", n);
 }
 
 typedef struct worker_arg {
@@ -58,6 +74,7 @@ static void *work(void *user) {
             render(p, &s->frame, s->i, p->workspace[arg.index], NULL);
             pthread_mutex_lock(&p->lock);
             s->state = FREE;
+            count_queue(p);
             pthread_cond_broadcast(&p->freed);
         } else if (p->stop) {
             break;
@@ -104,12 +121,15 @@ lpo_status lpo_prep_pool_create(lpo_prep_pool **out, lpo_prep_view *views, int n
 
 lpo_status lpo_prep_pool_finish(lpo_prep_pool *p, lpo_error *err) {
     void *batch = p->batch;
+    const double t = lpo_trace_begin();
     pthread_mutex_lock(&p->lock);
     for (int k = 0; k < p->n_slots; k++)
         while (p->slots[k].state != FREE) pthread_cond_wait(&p->freed, &p->lock);
     pthread_mutex_unlock(&p->lock);
     p->batch = NULL;
-    return batch ? p->engine->finish(p->engine->self, batch, err) : LPO_OK;
+    lpo_status s = batch ? p->engine->finish(p->engine->self, batch, err) : LPO_OK;
+    if (batch || p->n_slots) lpo_trace_end(t, "wait:preprocess", "cpu", NULL, 0, 0);
+    return s;
 }
 
 static lpo_status plan(lpo_prep_pool *p, int width, int height, lpo_error *err) {
@@ -187,8 +207,13 @@ lpo_status lpo_prep_pool_put(lpo_prep_pool *p, const lpo_frame *frame, int i, lp
     if (!p->n_workers) return render(p, frame, i, p->workspace[0], err);
     slot *s = &p->slots[p->next_in];
     pthread_mutex_lock(&p->lock);
-    while (s->state != FREE) pthread_cond_wait(&p->freed, &p->lock);
+    if (s->state != FREE) {
+        const double t = lpo_trace_begin();
+        while (s->state != FREE) pthread_cond_wait(&p->freed, &p->lock);
+        lpo_trace_end(t, "wait:preprocess", "cpu", "the queue of frames is full", 0, 0);
+    }
     s->state = FILLING;
+    count_queue(p);
     pthread_mutex_unlock(&p->lock);
 
     lpo_status status = copy_frame(s, frame, err);
