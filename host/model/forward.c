@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c -- the forward pass: one block for tower and decoder, recorded step by step.
- * Vision: patch GEMM, blocks (attention within each temporal grid), merger (four patches become one row).
+ * Vision: patch GEMM, blocks (attention within a frame or a window of it), merger or projector and pool.
  * Text: embeddings with the video rows mixed in, blocks, then final norm and log-probabilities of the rows
  * that predict a response token only. */
 #include "model/pack.h"
@@ -39,7 +39,7 @@ static lpo_val block(lpo_tape *t, lpo_val x, const lpo_block *w, int32_t dtype, 
                      const attention *a) {
     lpo_val h = norm(t, x, w->norm1_w, w->norm1_b, c);
     h = linear(t, h, w->qkv_w, w->qkv_b);
-    h = lpo_tape_rope(t, h, a->cos, a->sin, c->n_q + c->n_kv, c->d_head);
+    if (a->cos != LPO_NONE) h = lpo_tape_rope(t, h, a->cos, a->sin, c->n_q + c->n_kv, c->d_head);
     h = attend(t, h, dtype, c, a);
     x = lpo_tape_add(t, x, linear(t, h, w->out_w, w->out_b));
     h = norm(t, x, w->norm2_w, w->norm2_b, c);
@@ -53,30 +53,69 @@ static bool any_trainable(const lpo_model *m, lpo_group last) {
     return false;
 }
 
-lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
+static lpo_val table(lpo_tape *t, int64_t rows, int64_t cols, const int32_t *data) {
+    const int64_t shape[2] = {rows, cols};
+    return lpo_tape_input(t, LPO_I32, cols ? 2 : 1, shape, data);
+}
+
+/* Patches in front of the first block: embedded, with a class row and positions where the tower learned them.
+ */
+static lpo_val record_patches(lpo_tape *t, lpo_model *m, const lpo_packed *p) {
+    const lpo_layout *l = &m->layout;
+    const int64_t shape[2] = {p->n_patches, l->patch_w->shape[1]};
+    lpo_val x = lpo_tape_input(t, LPO_F32, 2, shape, p->patches);
+    if (m->dtype != LPO_F32) x = lpo_tape_cast(t, x, m->dtype);
+    x = linear(t, x, l->patch_w, l->patch_b);
+    if (p->class_mix)
+        x = lpo_tape_rowmix(t, x, param(t, l->class_w), table(t, p->n_vision, 1, p->class_mix), LPO_NONE);
+    if (p->position_mix)
+        x = lpo_tape_rowmix(t, x, param(t, l->position_w), table(t, p->n_vision, 2, p->position_mix),
+                            LPO_NONE);
+    return l->pre_norm_w ? norm(t, x, l->pre_norm_w, l->pre_norm_b, &m->config.vision.block) : x;
+}
+
+/* The row mix behind the tower: pooling, newlines, or the way back from windows. */
+static lpo_val mix_video(lpo_tape *t, lpo_val x, lpo_param *newline, const lpo_packed *p) {
+    const int64_t shape[2] = {p->n_video, p->n_taps};
+    const lpo_val w = p->video_w ? lpo_tape_input(t, LPO_F32, 2, shape, p->video_w) : LPO_NONE;
+    return lpo_tape_rowmix(t, x, param(t, newline), table(t, p->n_video, p->n_taps, p->video_mix), w);
+}
+
+/* Tower rows to rows as wide as the decoder: merged (Qwen) or pooled (LLaVA) and projected. */
+static lpo_val record_projector(lpo_tape *t, lpo_model *m, const lpo_packed *p, lpo_val x) {
     const lpo_vision_config *v = &m->config.vision;
     const lpo_layout *l = &m->layout;
-    const int64_t P = p->n_patches, half = v->block.d_head / 2, group = v->merge_size * v->merge_size;
-    const int64_t in_shape[2] = {P, l->patch_w->shape[1]}, rope_shape[2] = {P, half},
-                  cu_shape[1] = {p->n_vision_cu};
-    const int64_t merged[2] = {P / group, group * v->block.d_model};
-    lpo_val x = lpo_tape_input(t, LPO_F32, 2, in_shape, p->patches);
-    if (m->dtype != LPO_F32) x = lpo_tape_cast(t, x, m->dtype);
-    attention a = {.cos = lpo_tape_input(t, LPO_F32, 2, rope_shape, p->vision_cos),
-                   .sin = lpo_tape_input(t, LPO_F32, 2, rope_shape, p->vision_sin),
-                   .cu = lpo_tape_input(t, LPO_I32, 1, cu_shape, p->vision_cu)};
-    x = linear(t, x, l->patch_w, NULL);
+    const int64_t group = v->merge_size * v->merge_size;
+    const int64_t merged[2] = {p->n_vision / group, group * v->block.d_model};
+    const bool pool_first = m->config.family->pool_first;
+    if (l->merge_norm_w) x = norm(t, x, l->merge_norm_w, l->merge_norm_b, &v->block);
+    if (group > 1) x = lpo_tape_reshape(t, x, 2, merged);
+    if (p->video_mix && pool_first) x = mix_video(t, x, NULL, p);
+    x = lpo_tape_act(t, linear(t, x, l->merge1_w, l->merge1_b), m->config.projector_act);
+    x = linear(t, x, l->merge2_w, l->merge2_b);
+    return p->video_mix && !pool_first ? mix_video(t, x, l->newline_w, p) : x;
+}
+
+lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
+    const lpo_vision_config *v = &m->config.vision;
+    const int64_t rope[2] = {p->n_vision, v->block.d_head / 2};
+    lpo_val x = record_patches(t, m, p);
+    attention a = {.cos = LPO_NONE, .sin = LPO_NONE};
+    if (p->vision_cos) {
+        a.cos = lpo_tape_input(t, LPO_F32, 2, rope, p->vision_cos);
+        a.sin = lpo_tape_input(t, LPO_F32, 2, rope, p->vision_sin);
+    }
+    const lpo_val frames = table(t, p->n_vision_cu, 0, p->vision_cu);
+    const lpo_val windows = p->window_cu ? table(t, p->n_window_cu, 0, p->window_cu) : LPO_NONE;
     /* A frozen tower has no backward pass, so nothing of it is kept anyway. */
     checkpoint = checkpoint && any_trainable(m, LPO_GROUP_VISION);
-    for (int i = 0; i < v->depth; i++) {
+    for (int i = 0; i < v->n_run; i++) {
+        a.cu = p->window_cu && !v->full[i] ? windows : frames;
         if (checkpoint) lpo_tape_segment_begin(t);
-        x = block(t, x, &l->vision[i], m->dtype, &v->block, &a);
+        x = block(t, x, &m->layout.vision[i], m->dtype, &v->block, &a);
         if (checkpoint) lpo_tape_segment_end(t, &x, 1);
     }
-    x = norm(t, x, l->merge_norm_w, l->merge_norm_b, &v->block);
-    x = lpo_tape_reshape(t, x, 2, merged);
-    x = lpo_tape_act(t, linear(t, x, l->merge1_w, l->merge1_b), LPO_ACT_GELU);
-    return linear(t, x, l->merge2_w, l->merge2_b);
+    return record_projector(t, m, p, x);
 }
 
 lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lpo_val sin, lpo_val cu,

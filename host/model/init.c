@@ -72,9 +72,9 @@ static lpo_status copy_tokenizer(const char *dir, const char *path, lpo_error *e
     return st;
 }
 
-static lpo_status write_preprocessor(const char *dir, const char *size, lpo_error *err) {
+static lpo_status write_preprocessor(const char *dir, const lpo_family *f, const char *size, lpo_error *err) {
     char *path = lpo_path_join(dir, "preprocessor_config.json");
-    json_t *j = lpo_preprocessor_of_size(size);
+    json_t *j = lpo_preprocessor_of_size(f, size);
     lpo_status st =
         path && j ? lpo_json_save(j, path, err) : lpo_fail(err, LPO_ENOMEM, "%s: out of memory", dir);
     json_decref(j);
@@ -88,18 +88,19 @@ static lpo_status write_folder(const char *dir, const lpo_init_options *o, json_
     lpo_model_config c;
     lpo_layout l;
     int32_t dtype = !strcmp(size, "tiny") || !strcmp(size, "small") ? LPO_F32 : LPO_BF16;
-    static const int style[LPO_N_WHERES] = {0};
+    int style[LPO_N_WHERES];
     lpo_status st = o->dtype ? lpo_model_dtype(&dtype, o->dtype, err) : LPO_OK;
     if (!st) st = lpo_config_parse(&c, config, "config", err);
     if (!st && c.tied < 0) c.tied = 0;
     if (!st) st = lpo_layout_create(&l, &c, err);
     if (st) return st;
+    for (int i = 0; i < LPO_N_WHERES; i++) style[i] = c.family->init_style;
     drawer d = {&l, dtype, o->seed, c.init_range};
     st = lpo_dir_create(dir, err);
     if (!st) st = lpo_weights_write(dir, &l, style, dtype, SHARD_BYTES, fill_random, &d, err);
     lpo_layout_clear(&l);
     if (!st && tokenizer) st = copy_tokenizer(dir, tokenizer, err);
-    if (!st) st = write_preprocessor(dir, size, err);
+    if (!st) st = write_preprocessor(dir, c.family, size, err);
     json_t *bos = json_object_get(config, "bos_token_id");
     if (json_is_integer(bos) && c.n_eos == 1 && json_integer_value(bos) != c.eos_ids[0])
         c.eos_ids[c.n_eos++] = (int32_t)json_integer_value(bos); /* <|endoftext|> ends an answer too */
@@ -108,12 +109,14 @@ static lpo_status write_folder(const char *dir, const lpo_init_options *o, json_
 }
 
 lpo_status lpo_model_init(const char *dir, const lpo_init_options *o, lpo_error *err) {
-    const char *size = o->size ? o->size : "tiny", *family = o->family ? o->family : "qwen2_vl";
+    const char *size = o->size ? o->size : "tiny", *named = o->family ? o->family : "qwen2_vl";
+    const lpo_family *family = lpo_family_named(named);
     json_t *tokenizer = NULL, *config = NULL;
     char *path = NULL;
     lpo_status st = LPO_OK;
-    if (strcmp(family, "qwen2_vl"))
-        return lpo_fail(err, LPO_EUNSUPPORTED, "family \"%.40s\" is not supported (qwen2_vl)", family);
+    if (!family)
+        return lpo_fail(err, LPO_EUNSUPPORTED, "family \"%.40s\" is not supported (%s)", named,
+                        lpo_family_names());
     if (o->tokenizer) {
         struct stat info;
         bool folder = !stat(o->tokenizer, &info) && S_ISDIR(info.st_mode);
@@ -121,7 +124,7 @@ lpo_status lpo_model_init(const char *dir, const lpo_init_options *o, lpo_error 
         st = path ? lpo_json_load(&tokenizer, path, TOKENIZER_MAX_BYTES, err)
                   : lpo_fail(err, LPO_ENOMEM, "%s: out of memory", dir);
     }
-    if (!st) st = lpo_config_of_size(&config, size, tokenizer, err);
+    if (!st) st = lpo_config_of_size(&config, family, size, tokenizer, err);
     if (!st && o->config) st = override(config, o->config, err);
     if (!st) st = write_folder(dir, o, config, size, path, err);
     json_decref(config);

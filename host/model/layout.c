@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* layout.c -- Qwen2-VL's parameters in their fixed order: patch embedding, tower, merger, embeddings,
- * decoder, norm, head. A block of either stack is laid out by the same function; only the disk names differ.
- */
+/* layout.c -- the parameters in their fixed order: patch embedding, tower, merger or projector, embeddings,
+ * decoder, norm, head. A block of any stack is laid out by the same function; only the disk names differ. */
 #include "model/layout.h"
 
 #include <stdio.h>
@@ -17,6 +16,18 @@ static const block_names vision_names = {.norm1 = "norm1",
                                          .norm2 = "norm2",
                                          .up = {"mlp.fc1"},
                                          .down = "mlp.fc2"};
+static const block_names gated_names = {.norm1 = "norm1",
+                                        .qkv = {"attn.qkv"},
+                                        .out = "attn.proj",
+                                        .norm2 = "norm2",
+                                        .up = {"mlp.gate_proj", "mlp.up_proj"},
+                                        .down = "mlp.down_proj"};
+static const block_names vit_names = {.norm1 = "layer_norm1",
+                                      .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+                                      .out = "self_attn.out_proj",
+                                      .norm2 = "layer_norm2",
+                                      .up = {"mlp.fc1"},
+                                      .down = "mlp.fc2"};
 static const block_names text_names = {.norm1 = "input_layernorm",
                                        .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
                                        .out = "self_attn.o_proj",
@@ -29,7 +40,7 @@ typedef struct builder {
     lpo_where where;
     lpo_group group;
     const char *prefix; /* of the names, "blocks.3." */
-    bool failed;
+    bool unused, failed;
 } builder;
 
 /* The next parameter [rows, cols] (cols 0: a vector [rows]) of n disk tensors, with `rows_of` rows each. */
@@ -40,6 +51,7 @@ static lpo_param *add(builder *b, lpo_init init, const char *const *names, const
     s->where = b->where;
     s->group = b->group;
     s->init = init;
+    s->unused = b->unused;
     s->n_parts = n;
     int64_t row = 0;
     for (int i = 0; i < n; i++) {
@@ -52,8 +64,8 @@ static lpo_param *add(builder *b, lpo_init init, const char *const *names, const
         p->ndim = cols ? 2 : 1;
         row += rows_of[i];
     }
-    static const char *const root[LPO_N_WHERES] = {"visual.", "model.", ""};
-    s->p.name = lpo_arena_printf(l->arena, "%s%s%s", root[s->where], s->part[0].name, n > 1 ? "+" : "");
+    s->p.name = lpo_arena_printf(l->arena, "%s%s%s", l->family->prefix[0][s->where], s->part[0].name,
+                                 n > 1 ? "+" : "");
     if (!s->p.name) b->failed = true;
     s->p.ndim = cols ? 2 : 1;
     s->p.shape[0] = row;
@@ -86,39 +98,107 @@ static void add_block(lpo_block *o, builder *b, const lpo_block_config *c, const
     if (c->mlp_bias) o->down_b = add1(b, LPO_INIT_ZERO, n->down, D, 0, ".bias");
 }
 
-static void add_blocks(lpo_block *o, builder *b, int n, const char *stem, const lpo_block_config *c,
-                       const block_names *names) {
+/* Blocks from n_run on are kept only. */
+static void add_blocks(lpo_block *o, builder *b, int n, int n_run, const char *stem,
+                       const lpo_block_config *c, const block_names *names) {
     for (int i = 0; i < n; i++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "%s%d.", stem, i);
         b->prefix = prefix;
+        b->unused = i >= n_run;
         add_block(&o[i], b, c, names);
     }
     b->prefix = "";
+    b->unused = false;
 }
 
-static void add_all(builder *b, const lpo_model_config *c) {
+/* The last slot's one part as the disk has it. */
+static void set_disk_shape(lpo_layout *l, int ndim, const int64_t *shape) {
+    lpo_part *p = &l->slots[l->n_slots - 1].part[0];
+    p->ndim = ndim;
+    memcpy(p->shape, shape, (size_t)ndim * sizeof *shape);
+}
+
+static void add_qwen_tower(builder *b, const lpo_model_config *c) {
     lpo_layout *l = b->l;
     const lpo_vision_config *v = &c->vision;
     const int64_t D = v->block.d_model, H = c->block.d_model, M = D * v->merge_size * v->merge_size;
-    const int64_t K = (int64_t)v->in_channels * v->temporal_patch * v->patch_size * v->patch_size;
-    *b = (builder){l, LPO_WHERE_VISION, LPO_GROUP_VISION, "", b->failed};
-    l->patch_w = add1(b, LPO_INIT_NORMAL, "patch_embed.proj", D, K, ".weight");
     const int64_t conv[5] = {D, v->in_channels, v->temporal_patch, v->patch_size, v->patch_size};
-    l->slots[l->n_slots - 1].part[0].ndim = 5;
-    memcpy(l->slots[l->n_slots - 1].part[0].shape, conv, sizeof conv);
-    add_blocks(l->vision, b, v->depth, "blocks.", &v->block, &vision_names);
+    l->patch_w =
+        add1(b, LPO_INIT_NORMAL, "patch_embed.proj", D, conv[1] * conv[2] * conv[3] * conv[4], ".weight");
+    set_disk_shape(l, 5, conv);
+    add_blocks(l->vision, b, v->depth, v->n_run, "blocks.", &v->block,
+               v->block.rms ? &gated_names : &vision_names);
     b->group = LPO_GROUP_PROJECTOR;
     l->merge_norm_w = add1(b, LPO_INIT_ONE, "merger.ln_q", D, 0, ".weight");
-    l->merge_norm_b = add1(b, LPO_INIT_ZERO, "merger.ln_q", D, 0, ".bias");
+    if (!v->block.rms) l->merge_norm_b = add1(b, LPO_INIT_ZERO, "merger.ln_q", D, 0, ".bias");
     l->merge1_w = add1(b, LPO_INIT_NORMAL, "merger.mlp.0", M, M, ".weight");
     l->merge1_b = add1(b, LPO_INIT_ZERO, "merger.mlp.0", M, 0, ".bias");
     l->merge2_w = add1(b, LPO_INIT_NORMAL, "merger.mlp.2", H, M, ".weight");
     l->merge2_b = add1(b, LPO_INIT_ZERO, "merger.mlp.2", H, 0, ".bias");
+}
+
+/* CLIP's tower has its misspelt pre_layrnorm. Layers behind the one whose rows are used, and the norm behind
+ * all of them, are on disk and nowhere else. */
+static void add_vit_tower(builder *b, const lpo_model_config *c) {
+    lpo_layout *l = b->l;
+    const lpo_vision_config *v = &c->vision;
+    const int64_t D = v->block.d_model;
+    const int64_t conv[4] = {D, v->in_channels, v->patch_size, v->patch_size};
+    if (v->class_token) {
+        l->class_w = add1(b, LPO_INIT_NORMAL, "embeddings.class_embedding", 1, D, "");
+        set_disk_shape(l, 1, &D);
+    }
+    l->patch_w =
+        add1(b, LPO_INIT_NORMAL, "embeddings.patch_embedding", D, conv[1] * conv[2] * conv[3], ".weight");
+    set_disk_shape(l, 4, conv);
+    if (v->patch_bias) l->patch_b = add1(b, LPO_INIT_ZERO, "embeddings.patch_embedding", D, 0, ".bias");
+    l->position_w = add1(b, LPO_INIT_NORMAL, "embeddings.position_embedding",
+                         (int64_t)v->side * v->side + v->class_token, D, ".weight");
+    if (v->pre_norm) {
+        l->pre_norm_w = add1(b, LPO_INIT_ONE, "pre_layrnorm", D, 0, ".weight");
+        l->pre_norm_b = add1(b, LPO_INIT_ZERO, "pre_layrnorm", D, 0, ".bias");
+    }
+    add_blocks(l->vision, b, v->depth, v->n_run, "encoder.layers.", &v->block, &vit_names);
+    b->unused = true;
+    add1(b, LPO_INIT_ONE, "post_layernorm", D, 0, ".weight");
+    add1(b, LPO_INIT_ZERO, "post_layernorm", D, 0, ".bias");
+    b->unused = false;
+}
+
+static void add_projector(builder *b, const lpo_model_config *c) {
+    lpo_layout *l = b->l;
+    const int64_t D = c->vision.block.d_model, H = c->block.d_model;
+    b->group = LPO_GROUP_PROJECTOR;
+    b->where = LPO_WHERE_PROJECT1;
+    l->merge1_w = add1(b, LPO_INIT_NORMAL, "", H, D, ".weight");
+    if (c->projector_bias) l->merge1_b = add1(b, LPO_INIT_ZERO, "", H, 0, ".bias");
+    b->where = LPO_WHERE_PROJECT2;
+    l->merge2_w = add1(b, LPO_INIT_NORMAL, "", H, H, ".weight");
+    if (c->projector_bias) l->merge2_b = add1(b, LPO_INIT_ZERO, "", H, 0, ".bias");
+    b->where = LPO_WHERE_NEWLINE;
+    b->unused = c->clip.newline == LPO_NEWLINE_NONE;
+    lpo_param *row = add1(b, LPO_INIT_NORMAL, "", 1, H, "");
+    set_disk_shape(l, 1, &H);
+    if (!b->unused) l->newline_w = row;
+    b->unused = false;
+}
+
+static void add_all(builder *b, const lpo_model_config *c) {
+    lpo_layout *l = b->l;
+    const int64_t H = c->block.d_model;
+    *b = (builder){
+        .l = l, .where = LPO_WHERE_VISION, .group = LPO_GROUP_VISION, .prefix = "", .failed = b->failed};
+    if (l->family->tower == LPO_TOWER_VIT) {
+        add_vit_tower(b, c);
+        add_projector(b, c);
+    } else {
+        add_qwen_tower(b, c);
+    }
     b->where = LPO_WHERE_TEXT;
     b->group = LPO_GROUP_LLM;
     l->embed_w = add1(b, LPO_INIT_NORMAL, "embed_tokens", c->vocab_size, H, ".weight");
-    add_blocks(l->text, b, c->n_layers, "layers.", &c->block, &text_names);
+    add_blocks(l->text, b, c->n_layers, c->n_layers, "layers.", &c->block, &text_names);
     l->norm_w = add1(b, LPO_INIT_ONE, "norm", H, 0, ".weight");
     b->where = LPO_WHERE_HEAD;
     l->head_w = c->tied ? l->embed_w : add1(b, LPO_INIT_NORMAL, "lm_head", c->vocab_size, H, ".weight");
@@ -126,9 +206,10 @@ static void add_all(builder *b, const lpo_model_config *c) {
 
 lpo_status lpo_layout_create(lpo_layout *l, const lpo_model_config *c, lpo_error *err) {
     memset(l, 0, sizeof *l);
+    l->family = c->family;
     l->arena = lpo_arena_create(64 << 10);
     if (!l->arena) return lpo_fail(err, LPO_ENOMEM, "no memory for a parameter table");
-    l->cap = 16 + 12 * (c->vision.depth + c->n_layers);
+    l->cap = 24 + 12 * (c->vision.depth + c->n_layers);
     l->slots = lpo_arena_alloc(l->arena, (size_t)l->cap, sizeof *l->slots);
     l->vision = lpo_arena_alloc(l->arena, (size_t)c->vision.depth, sizeof *l->vision);
     l->text = lpo_arena_alloc(l->arena, (size_t)c->n_layers, sizeof *l->text);
@@ -163,8 +244,8 @@ int64_t lpo_layout_count(const lpo_layout *l, bool vision_only) {
     return n;
 }
 
-void lpo_part_name(char out[256], const lpo_slot *s, const lpo_part *p, int style) {
-    static const char *const prefix[2][LPO_N_WHERES] = {{"visual.", "model.", ""},
-                                                        {"model.visual.", "model.language_model.", ""}};
-    snprintf(out, 256, "%s%s", prefix[style][s->where], p->name);
+bool lpo_part_name(char out[256], const lpo_layout *l, const lpo_slot *s, const lpo_part *p, int style) {
+    const char *prefix = style < l->family->n_styles ? l->family->prefix[style][s->where] : NULL;
+    if (prefix) snprintf(out, 256, "%s%s", prefix, p->name);
+    return prefix != NULL;
 }

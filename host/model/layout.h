@@ -7,9 +7,9 @@
 #include "base/arena.h"
 #include "graph/tape.h"
 #include "model/config.h"
+#include "model/family.h"
 
-/* Which prefix a disk name has, and which --train group a parameter belongs to. */
-typedef enum lpo_where { LPO_WHERE_VISION, LPO_WHERE_TEXT, LPO_WHERE_HEAD, LPO_N_WHERES } lpo_where;
+/* Which --train group a parameter belongs to. */
 typedef enum lpo_group { LPO_GROUP_VISION, LPO_GROUP_PROJECTOR, LPO_GROUP_LLM, LPO_N_GROUPS } lpo_group;
 typedef enum lpo_init { LPO_INIT_ZERO, LPO_INIT_ONE, LPO_INIT_NORMAL } lpo_init;
 
@@ -25,6 +25,7 @@ typedef struct lpo_slot {
     lpo_where where;
     lpo_group group;
     lpo_init init;
+    bool unused; /* on disk, and no part of the computation: kept as read, never trained */
     int n_parts;
     lpo_part part[3];
 } lpo_slot;
@@ -37,11 +38,13 @@ typedef struct lpo_block {
 
 typedef struct lpo_layout {
     lpo_arena *arena;
+    const lpo_family *family;
     lpo_slot *slots; /* the fixed order of checkpoints and optimizer states */
     int n_slots, cap;
-    lpo_param *patch_w;
+    lpo_param *patch_w, *patch_b, *class_w, *position_w, *pre_norm_w, *pre_norm_b; /* NULL: has none */
     lpo_block *vision, *text;
-    lpo_param *merge_norm_w, *merge_norm_b, *merge1_w, *merge1_b, *merge2_w, *merge2_b;
+    lpo_param *merge_norm_w, *merge_norm_b; /* Qwen's */
+    lpo_param *merge1_w, *merge1_b, *merge2_w, *merge2_b, *newline_w;
     lpo_param *embed_w, *norm_w, *head_w; /* head_w == embed_w when tied */
 } lpo_layout;
 
@@ -51,6 +54,6 @@ void lpo_layout_clear(lpo_layout *l);
 int64_t lpo_layout_count(const lpo_layout *l,
                          bool vision_only); /* parameters; the projector counts as vision */
 
-/* 0: visual.*, model.*, lm_head. 1: model.visual.*, model.language_model.*, lm_head (newer saves). */
-void lpo_part_name(char out[256], const lpo_slot *s, const lpo_part *p, int style);
+/* style: the row of family->prefix. False when the family has no such name in that style. */
+bool lpo_part_name(char out[256], const lpo_layout *l, const lpo_slot *s, const lpo_part *p, int style);
 #endif

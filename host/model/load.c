@@ -17,17 +17,27 @@ lpo_status lpo_config_tie(lpo_model_config *c, const char *dir, lpo_error *err) 
     lpo_safetensors *f;
     lpo_status st = lpo_safetensors_open(&f, dir, err);
     if (st) return st;
-    c->tied = !lpo_safetensors_find(f, "lm_head.weight");
+    c->tied = 1;
+    for (int k = 0; k < c->family->n_styles; k++) {
+        char name[256];
+        snprintf(name, sizeof name, "%slm_head.weight", c->family->prefix[k][LPO_WHERE_HEAD]);
+        if (lpo_safetensors_find(f, name)) c->tied = 0;
+    }
     lpo_safetensors_close(f);
     return LPO_OK;
 }
 
+/* Per prefix, the published style the file has; the first when it has none. */
 static void find_style(lpo_model *m, lpo_safetensors *f) {
+    bool found[LPO_N_WHERES] = {false};
     for (int i = 0; i < m->layout.n_slots; i++) {
         const lpo_slot *s = &m->layout.slots[i];
         char name[256];
-        lpo_part_name(name, s, &s->part[0], 1);
-        if (s->where != LPO_WHERE_HEAD && lpo_safetensors_find(f, name)) m->style[s->where] = 1;
+        for (int k = 0; !found[s->where] && lpo_part_name(name, &m->layout, s, &s->part[0], k); k++)
+            if (lpo_safetensors_find(f, name)) {
+                m->style[s->where] = k;
+                found[s->where] = true;
+            }
     }
 }
 
@@ -58,7 +68,7 @@ static lpo_status load_part(lpo_model *m, const lpo_slot *s, const lpo_part *p, 
                             void *piece, lpo_error *err) {
     const lpo_driver *d = lpo_device_driver(m->devices->placement.device[0]);
     char name[256];
-    lpo_part_name(name, s, p, m->style[s->where]);
+    lpo_part_name(name, &m->layout, s, p, m->style[s->where]);
     const lpo_tensor_info *t = lpo_safetensors_find(f, name);
     if (!t)
         return lpo_fail(err, LPO_EFORMAT, "%s: tensor %s is missing (config.json asks for it)", m->dir, name);

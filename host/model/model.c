@@ -186,7 +186,7 @@ lpo_status lpo_model_set_trainable(lpo_model *m, const char *groups, lpo_error *
                             (int)(n < 40 ? n : 40), at);
         at += at[n] ? n + 1 : n;
     }
-    for (int i = 0; i < m->layout.n_slots; i++) m->params[i]->trainable = on[m->layout.slots[i].group];
+    for (int i = 0; i < m->layout.n_slots; i++) m->params[i]->trainable = on[m->layout.slots[i].group] && !m->layout.slots[i].unused;
     return LPO_OK;
 }
 
@@ -223,7 +223,7 @@ lpo_status lpo_model_clone(lpo_model **out, lpo_model *m, lpo_error *err) {
 }
 
 static void info_of(lpo_model_info *o, const lpo_model_config *c, const lpo_layout *l, const char *dir) {
-    *o = (lpo_model_info){.family = c->family,
+    *o = (lpo_model_info){.family = c->family->name,
                           .n_params = lpo_layout_count(l, false),
                           .n_vision_params = lpo_layout_count(l, true),
                           .vocab_size = c->vocab_size,

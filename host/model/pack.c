@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pack.c -- validation, positions and rotary tables of a batch.
+/* pack.c -- validation, positions and rotary tables of a batch; its clips are pack_vision.c's.
  * Angles are computed in float as the reference implementation does (inverse frequency, product, cosine): at
  * position 30,000 a double would differ from what a checkpoint was trained with by 1e-3 rad. Decoder tables
  * are rounded to bf16 when the model is stored in bf16, the tower's never: also as the reference. */
@@ -9,25 +9,6 @@
 
 #include <math.h>
 #include <string.h>
-
-static int64_t clip_patches(const lpo_clip_input *c) {
-    return (int64_t)c->grid_t * c->grid_h * c->grid_w;
-}
-
-int64_t lpo_clip_rows(const lpo_model *m, const lpo_clip_input *c) {
-    const int64_t merge = m->config.vision.merge_size;
-    return clip_patches(c) / (merge * merge);
-}
-
-static lpo_status check_clip(const lpo_model *m, const lpo_clip_input *c, lpo_error *err) {
-    const int32_t g = m->config.vision.merge_size;
-    if (!c->patches || c->grid_t < 1 || c->grid_h < 1 || c->grid_w < 1 || c->grid_h % g || c->grid_w % g ||
-        c->grid_t > 1 << 16 || c->grid_h > 1 << 12 || c->grid_w > 1 << 12)
-        return lpo_fail(err, LPO_EINVAL,
-                        "a grid of %d x %d x %d patches (height and width must be multiples of %d)",
-                        c->grid_t, c->grid_h, c->grid_w, g);
-    return LPO_OK;
-}
 
 static lpo_status check_lengths(const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
                                 lpo_error *err) {
@@ -71,27 +52,43 @@ static lpo_status find_run(int32_t *run, const lpo_model *m, const lpo_seq_input
 lpo_status lpo_seq_check(int32_t *run, const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
                          lpo_error *err) {
     lpo_status st = check_lengths(m, q, c, err);
-    if (!st && c) st = check_clip(m, c, err);
+    if (!st && c) st = lpo_clip_check(m, c, err);
     return st ? st : find_run(run, m, q, c, q->n_ids, err);
 }
 
+/* t position of temporal patch t. Qwen2.5-VL counts time; in float, as the reference does. */
+static int32_t time_position(const lpo_model_config *m, const lpo_clip_input *c, int32_t t) {
+    if (m->tokens_per_second <= 0) return t;
+    const float seconds = m->whole_seconds ? truncf((float)c->second_per_grid) : (float)c->second_per_grid;
+    const float at = (float)t * ((float)m->tokens_per_second * seconds);
+    return at > 1 << 28 ? 1 << 28 : (int32_t)at;
+}
+
+/* Video rows (t,h,w) from `at` on; returns the position behind the farthest. */
+static int32_t clip_positions(int32_t *pos, int32_t at, const lpo_clip_input *c, const lpo_model_config *m) {
+    const int32_t H = c->grid_h / m->clip.merge, W = c->grid_w / m->clip.merge;
+    int32_t far = H > W ? H : W;
+    for (int32_t t = 0; t < c->grid_t; t++) {
+        const int32_t when = time_position(m, c, t);
+        if (when + 1 > far) far = when + 1;
+        for (int32_t h = 0; h < H; h++)
+            for (int32_t w = 0; w < W; w++, pos += 3) {
+                pos[0] = at + when;
+                pos[1] = at + h;
+                pos[2] = at + w;
+            }
+    }
+    return at + far;
+}
+
 /* (transformers 5 goes on after the larger of height and width even when the clip is longer than that;
- * version 4 and the public checkpoints' training do as here.) */
+ * version 4 and the public checkpoints' training do as here.) Families with one axis just count. */
 int32_t lpo_positions(int32_t *pos, const lpo_model *m, int32_t n, int32_t run, const lpo_clip_input *c) {
-    const int32_t merge = m->config.vision.merge_size;
     int32_t at = 0, i = 0;
     while (i < n) {
-        if (i == run) {
-            const int32_t H = c->grid_h / merge, W = c->grid_w / merge;
-            for (int32_t t = 0; t < c->grid_t; t++)
-                for (int32_t h = 0; h < H; h++)
-                    for (int32_t w = 0; w < W; w++, i++) {
-                        pos[3 * i] = at + t;
-                        pos[3 * i + 1] = at + h;
-                        pos[3 * i + 2] = at + w;
-                    }
-            int32_t far = c->grid_t > H ? c->grid_t : H;
-            at += far > W ? far : W;
+        if (i == run && m->config.mrope) {
+            at = clip_positions(pos + 3 * (int64_t)i, at, c, &m->config);
+            i += (int32_t)lpo_clip_rows(m, c);
         } else {
             pos[3 * i] = pos[3 * i + 1] = pos[3 * i + 2] = at++;
             i++;
@@ -105,7 +102,8 @@ void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n
     const int32_t half = c->block.d_head / 2, *sec = c->mrope_section;
     for (int32_t j = 0; j < half; j++) {
         const int axis = j < sec[0] ? 0 : j < sec[0] + sec[1] ? 1 : 2;
-        const float inv = 1.0f / powf((float)c->rope_theta, (float)(2 * j) / (float)c->block.d_head);
+        const float inv = 1.0f / powf((float)c->rope_theta, (float)(2 * j) / (float)c->block.d_head) /
+                          (float)c->rope_factor;
         for (int64_t i = 0; i < n; i++) {
             const float angle = (float)pos[3 * i + axis] * inv;
             float co = cosf(angle), si = sinf(angle);
@@ -117,63 +115,6 @@ void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n
             sin_out[i * half + j] = si;
         }
     }
-}
-
-/* One clip's rows in patch order (t, h/m, w/m, m, m); half the frequencies turn with h, half with w. */
-static void rope_vision(float *cos_out, float *sin_out, const lpo_clip_input *c, const lpo_vision_config *v) {
-    const int32_t half = v->block.d_head / 2, quarter = v->block.d_head / 4, merge = v->merge_size;
-    int64_t row = 0;
-    for (int32_t t = 0; t < c->grid_t; t++)
-        for (int32_t hb = 0; hb < c->grid_h; hb += merge)
-            for (int32_t wb = 0; wb < c->grid_w; wb += merge)
-                for (int32_t k = 0; k < merge * merge; k++, row++) {
-                    const int32_t at[2] = {hb + k / merge, wb + k % merge};
-                    for (int32_t j = 0; j < half; j++) {
-                        const float inv =
-                            1.0f / powf((float)v->rope_theta, (float)(2 * (j % quarter)) / (float)half);
-                        const float angle = (float)at[j / quarter] * inv;
-                        cos_out[row * half + j] = cosf(angle);
-                        sin_out[row * half + j] = sinf(angle);
-                    }
-                }
-}
-
-lpo_status lpo_pack_clips(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_clip_input *const *clips,
-                          int n_clips, int64_t *base, lpo_error *err) {
-    const lpo_vision_config *v = &m->config.vision;
-    const int64_t cols = m->layout.patch_w->shape[1], half = v->block.d_head / 2;
-    const int64_t group = v->merge_size * v->merge_size;
-    int64_t n_grids = 0;
-    for (int i = 0; i < n_clips; i++) {
-        if (!clips[i]) continue;
-        lpo_status st = check_clip(m, clips[i], err);
-        if (st) return lpo_fail_in(err, st, "clip %d", i);
-        base[i] = o->n_patches / group;
-        o->n_patches += clip_patches(clips[i]);
-        n_grids += clips[i]->grid_t;
-        if (o->n_patches > INT32_MAX / 2)
-            return lpo_fail(err, LPO_ELIMIT, "a batch of more than 2^30 patches");
-    }
-    if (!o->n_patches) return LPO_OK;
-    o->patches = lpo_arena_alloc(a, (size_t)(o->n_patches * cols), sizeof(float));
-    o->vision_cos = lpo_arena_alloc(a, (size_t)(o->n_patches * half), sizeof(float));
-    o->vision_sin = lpo_arena_alloc(a, (size_t)(o->n_patches * half), sizeof(float));
-    o->vision_cu = lpo_arena_alloc(a, (size_t)n_grids + 1, sizeof(int32_t));
-    if (!o->patches || !o->vision_cos || !o->vision_sin || !o->vision_cu)
-        return lpo_fail(err, LPO_ENOMEM, "no memory for %lld patches", (long long)o->n_patches);
-    o->n_vision_cu = 1;
-    int64_t at = 0;
-    for (int i = 0; i < n_clips; i++) {
-        const lpo_clip_input *c = clips[i];
-        if (!c) continue;
-        memcpy(o->patches + at * cols, c->patches, (size_t)(clip_patches(c) * cols) * sizeof(float));
-        rope_vision(o->vision_cos + at * half, o->vision_sin + at * half, c, v);
-        for (int32_t t = 0; t < c->grid_t; t++) {
-            at += (int64_t)c->grid_h * c->grid_w;
-            o->vision_cu[o->n_vision_cu++] = (int32_t)at;
-        }
-    }
-    return LPO_OK;
 }
 
 static lpo_status pack_seq(lpo_packed *o, int32_t *pos, const lpo_model *m, const lpo_model_batch *b, int s,

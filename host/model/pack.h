@@ -15,27 +15,38 @@ typedef struct lpo_packed {
     float *cos, *sin;  /* [n_rows, d_head/2] */
     int32_t *next_pos; /* [n_seqs] position of the token after the last row */
     int64_t n_patches; /* 0: no video */
-    float *patches;    /* [n_patches, patch columns] */
-    int32_t *vision_cu, n_vision_cu;
-    float *vision_cos, *vision_sin; /* [n_patches, vision d_head/2] */
+    float
+        *patches; /* [n_patches, patch columns], in the order the tower runs them (windows stand together) */
+    int64_t n_vision; /* rows of the tower: patches, and a class row a frame where there is one */
+    int32_t *vision_cu, n_vision_cu; /* frames */
+    int32_t *window_cu, n_window_cu; /* attention windows; NULL: none */
+    float *vision_cos, *vision_sin;  /* [n_vision, vision d_head/2]; NULL: learned positions */
+    int32_t *class_mix;              /* [n_vision] patch row, or n_patches: the class row; NULL: none */
+    int32_t *position_mix;           /* [n_vision, 2] own row, n_vision + row of positions; NULL: rotary */
+    int64_t n_video;                 /* rows spliced into the text */
+    int32_t *video_mix, n_taps; /* [n_video, n_taps] rows they come from (NULL: row i is row i): pooled, the
+                                   newline as row n_vision; or back in order after windows */
+    float *video_w;             /* [n_video, n_taps]; NULL: 1 */
 } lpo_packed;
 
 /* take[s]: how many of sequence s's ids to feed; 0 leaves it out. Errors as lpo_model_record says. */
 lpo_status lpo_pack(lpo_packed *out, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
                     const int32_t *take, lpo_error *err);
 
-/* The vision half of it: the clips end to end, NULL ones left out; base[i] receives clip i's first merged
+/* The vision half of it: the clips end to end, NULL ones left out; base[i] receives clip i's first video
  * row. *out starts zeroed. */
 lpo_status lpo_pack_clips(lpo_packed *out, lpo_arena *a, const lpo_model *m,
                           const lpo_clip_input *const *clips, int n_clips, int64_t *base, lpo_error *err);
-
-/* Rows of the decoder's width that a clip becomes. */
-int64_t lpo_clip_rows(const lpo_model *m, const lpo_clip_input *c);
 
 /* What would make lpo_pack refuse this sequence with this clip (or NULL); *run is where its video pads begin,
  * or -1. */
 lpo_status lpo_seq_check(int32_t *run, const lpo_model *m, const lpo_seq_input *q, const lpo_clip_input *c,
                          lpo_error *err);
+
+/* How many rows the clip becomes in the text. */
+int64_t lpo_clip_rows(const lpo_model *m, const lpo_clip_input *c);
+/* Errors: a grid the tower cannot take. */
+lpo_status lpo_clip_check(const lpo_model *m, const lpo_clip_input *c, lpo_error *err);
 
 /* (t,h,w) of n tokens, pos [n,3]: text has the same on all axes; video counts on each axis from where the
  * text stood; text goes on after the largest position so far, which is returned. */
@@ -51,7 +62,7 @@ typedef struct lpo_cache {
     lpo_val slot, past; /* inputs [n_seqs] of the tape being recorded */
 } lpo_cache;
 
-/* The vision tower over p's patches: the clips' rows [sum of lpo_clip_rows, d_model of the decoder]. */
+/* The vision tower and projector over p's clips: rows [n_video, d_model of the decoder], clip after clip. */
 lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint);
 
 /* x [T, d_model] through the decoder blocks. cos, sin, cu are values of the tape; cache NULL: plain

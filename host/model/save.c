@@ -40,7 +40,7 @@ static lpo_status plan_make(plan *p, const lpo_layout *l, const int *style, int3
             entry *e = &p->at[p->n++];
             e->slot = &l->slots[i];
             e->part = &e->slot->part[k];
-            lpo_part_name(e->name, e->slot, e->part, style[e->slot->where]);
+            lpo_part_name(e->name, l, e->slot, e->part, style[e->slot->where]);
             e->size_bytes = (size_t)e->part->rows * (size_t)(e->slot->p.ndim == 2 ? e->slot->p.shape[1] : 1) *
                             lpo_dtype_bytes(dtype);
             if (used && used + e->size_bytes > shard_bytes) {

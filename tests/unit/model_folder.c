@@ -290,24 +290,31 @@ Test(folder, clone) {
     MUST(lpo_dir_remove(dir, &err));
 }
 
-/* Public sizes, from shapes alone. */
-static void check_count(const char *size, int64_t all, int64_t vision) {
+/* Public sizes, from shapes alone: parameters of all, and of what is not the decoder. */
+static void check_count(const char *family, const char *size, int64_t all, int64_t vision) {
     lpo_error err = {0};
     json_t *j;
     lpo_model_config c;
     lpo_layout l;
-    MUST(lpo_config_of_size(&j, size, NULL, &err));
+    MUST(lpo_config_of_size(&j, lpo_family_named(family), size, NULL, &err));
     MUST(lpo_config_parse(&c, j, size, &err));
     MUST(lpo_layout_create(&l, &c, &err));
-    cr_assert_eq(lpo_layout_count(&l, false), all, "%s: %lld", size, (long long)lpo_layout_count(&l, false));
-    cr_assert_eq(lpo_layout_count(&l, true), vision, "%s: %lld", size, (long long)lpo_layout_count(&l, true));
+    cr_expect_eq(lpo_layout_count(&l, false), all, "%s %s: %lld", family, size,
+                 (long long)lpo_layout_count(&l, false));
+    cr_expect_eq(lpo_layout_count(&l, true), vision, "%s %s: %lld", family, size,
+                 (long long)lpo_layout_count(&l, true));
     lpo_layout_clear(&l);
     json_decref(j);
 }
 
+/* CLIP-L/14-336 with the layer and norm LLaVA does not run has 303,507,456 parameters, SigLIP so400m without
+ * its last layer and head 397,747,744; projectors 20,979,712 and 16,980,992; the newline rows one width. */
 Test(sizes, parameter_counts) {
-    check_count("2b", 2208985600, 665271296);
-    check_count("7b", 8291375616, 675759104);
+    check_count("qwen2_vl", "2b", 2208985600, 665271296);
+    check_count("qwen2_vl", "7b", 8291375616, 675759104);
+    check_count("qwen2_5_vl", "7b", 8292166656, 676550144);
+    check_count("llava_next_video", "7b", 7063431168, 303507456 + 20979712 + 4096);
+    check_count("llava_video", "7b", 8030348832, 397747744 + 16980992 + 3584);
 }
 
 /* The same seed gives the same folder; another seed another; dtype and tokenizer ids are honoured. */
