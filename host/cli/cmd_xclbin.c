@@ -205,7 +205,7 @@ static int pack(int argc, char **argv) {
 }
 
 static int build(int argc, char **argv) {
-    list kernel = {.name = "--kernel"}, bank = {.name = "--bank"},
+    list kernel = {.name = "--kernel"}, bank = {.name = "--bank"}, cus = {.name = "--cus"},
          include = {.name = "--include", .brief = "-I"}, out = {.name = "--out", .brief = "-o"};
     lpo_xclbin_build_options o = lpo_xclbin_build_default();
     const char *unused = NULL;
@@ -213,7 +213,8 @@ static int build(int argc, char **argv) {
     const cli_option opts[] = {
         {"kernel", CLI_STR, &unused, "'SIGNATURE'",
          "void vadd(const int *a, int *out, int n) (may be given again)"},
-        {"cus", CLI_INT, &o.cus, "N", "compute units of each kernel (1)"},
+        {"cus", CLI_STR, &unused, "[K=]N",
+         "compute units of each kernel, or of kernel K (1; may be given again)"},
         {"bank", CLI_STR, &unused, "[K.]ARG=N", "memory bank of a pointer argument (0; may be given again)"},
         {"bank-mib", CLI_INT, &o.bank_mib, "N", "size of a bank (16384)"},
         {"include", CLI_STR, &unused, "DIR", "folder of headers (also -I; may be given again)"},
@@ -223,10 +224,16 @@ static int build(int argc, char **argv) {
     lpo_error err;
     if ((rc = take(&kernel, &argc, argv)) || (rc = take(&bank, &argc, argv)) ||
         (rc = take(&include, &argc, argv)) || (rc = take(&out, &argc, argv)) ||
-        (rc = cli_parse("xclbin", opts, argc, argv, &n_rest, NULL, NULL)))
+        (rc = take(&cus, &argc, argv)) || (rc = cli_parse("xclbin", opts, argc, argv, &n_rest, NULL, NULL)))
         return rc;
     if (n_rest < 1 || !kernel.n || out.n != 1)
         return cli_usage("xclbin", "build SOURCE... --kernel 'void NAME(...)' %s -o F.xclbin", repeat);
+    for (int i = 0, n = cus.n; i < n; i++) /* a bare number is for all kernels */
+        if (strchr(cus.v[i], '='))
+            cus.v[o.n_kernel_cus++] = cus.v[i];
+        else
+            o.cus = atoi(cus.v[i]);
+    o.kernel_cus = cus.v;
     o.sources = (const char *const *)(argv + 1);
     o.n_sources = n_rest;
     o.kernels = kernel.v;
@@ -263,7 +270,8 @@ int cmd_xclbin(int argc, char **argv) {
              "leanpo xclbin check F.xclbin            every offset and length; exit 1 and the place when "
              "damaged\n"
              "leanpo xclbin pack --section K=F ... -o F.xclbin\n"
-             "leanpo xclbin build SOURCE... --kernel 'void NAME(...)' [--cus N] [--bank ARG=N] [-I DIR] -o "
+             "leanpo xclbin build SOURCE... --kernel 'void NAME(...)' [--cus [K=]N] [--bank ARG=N] [-I DIR] "
+             "-o "
              "F.xclbin");
         return CLI_OK;
     }

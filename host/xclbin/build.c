@@ -28,6 +28,7 @@ typedef struct build {
     lpo_arena *arena;
     char dir[4096], include[4096];
     xb_kernel kernels[MAX_KERNELS];
+    int cus[MAX_KERNELS], n_cus; /* of each kernel, of all */
     int n_memories;
     lpo_error *err;
 } build;
@@ -244,7 +245,8 @@ static lpo_status make_xml(build *b, char **xml, size_t *size) {
           "<core name=\"OCL_REGION_0\" target=\"csim\" type=\"clc_region\">\n"
           "<kernelClocks><clock port=\"KERNEL_CLK\" frequency=\"300.0MHz\"/></kernelClocks>\n",
           f);
-    for (int i = 0; i < b->o->n_kernels; i++) put_kernel_xml(f, &b->kernels[i], i * b->o->cus, b->o->cus);
+    for (int i = 0, first = 0; i < b->o->n_kernels; first += b->cus[i++])
+        put_kernel_xml(f, &b->kernels[i], first, b->cus[i]);
     fputs("</core>\n</device>\n</platform>\n</project>\n", f);
     int bad = ferror(f);
     if (fclose(f) || bad) return lpo_fail(b->err, LPO_ENOMEM, "out of memory");
@@ -258,11 +260,11 @@ static void put(uint8_t *at, uint64_t v, size_t n) {
 /* The three tables, each one allocation of the arena. */
 static lpo_status make_tables(build *b, lpo_xclbin_part *memory, lpo_xclbin_part *connections,
                               lpo_xclbin_part *layout) {
-    int cus = b->o->n_kernels * b->o->cus, n_con = 0;
+    int n_con = 0;
     for (int i = 0; i < b->o->n_kernels; i++)
-        for (int a = 0; a < b->kernels[i].n_args; a++) n_con += b->kernels[i].args[a].pointer * b->o->cus;
+        for (int a = 0; a < b->kernels[i].n_args; a++) n_con += b->kernels[i].args[a].pointer * b->cus[i];
     size_t size[3] = {XB_MEM_HEAD + (size_t)b->n_memories * XB_MEM, XB_CON_HEAD + (size_t)n_con * XB_CON,
-                      XB_IP_HEAD + (size_t)cus * XB_IP};
+                      XB_IP_HEAD + (size_t)b->n_cus * XB_IP};
     uint8_t *m = lpo_arena_alloc(b->arena, size[0], 1), *c = lpo_arena_alloc(b->arena, size[1], 1),
             *l = lpo_arena_alloc(b->arena, size[2], 1);
     if (!m || !c || !l) return lpo_fail(b->err, LPO_ENOMEM, "out of memory");
@@ -279,14 +281,15 @@ static lpo_status make_tables(build *b, lpo_xclbin_part *memory, lpo_xclbin_part
         snprintf((char *)m + 24, 16, "bank%d", i);
     }
     put(c, (uint64_t)n_con, 4);
-    put(l, (uint64_t)cus, 4);
+    put(l, (uint64_t)b->n_cus, 4);
     c += XB_CON_HEAD;
     l += XB_IP_HEAD;
-    for (int ip = 0; ip < cus; ip++, l += XB_IP) {
-        const xb_kernel *k = &b->kernels[ip / b->o->cus];
+    for (int ip = 0, i = 0, cu = 1; ip < b->n_cus; ip++, cu++, l += XB_IP) {
+        if (cu > b->cus[i]) i++, cu = 1;
+        const xb_kernel *k = &b->kernels[i];
         put(l, XB_IP_KERNEL, 4);
         put(l + 8, CU_BASE + (uint64_t)ip * CU_STEP, 8);
-        snprintf((char *)l + 16, 64, "%s:%s_%d", k->name, k->name, ip % b->o->cus + 1);
+        snprintf((char *)l + 16, 64, "%s:%s_%d", k->name, k->name, cu);
         for (int a = 0; a < k->n_args; a++) {
             if (!k->args[a].pointer) continue;
             put(c, (uint64_t)a, 4);
@@ -298,6 +301,34 @@ static lpo_status make_tables(build *b, lpo_xclbin_part *memory, lpo_xclbin_part
     return LPO_OK;
 }
 
+static lpo_status count_units(build *b) {
+    const lpo_xclbin_build_options *o = b->o;
+    for (int i = 0; i < o->n_kernels; i++) b->cus[i] = o->cus;
+    for (int i = 0; i < o->n_kernel_cus; i++) {
+        const char *eq = strchr(o->kernel_cus[i], '=');
+        int hits = 0;
+        for (int k = 0; eq && k < o->n_kernels; k++) {
+            size_t n = strlen(b->kernels[k].name);
+            if (n != (size_t)(eq - o->kernel_cus[i]) || memcmp(b->kernels[k].name, o->kernel_cus[i], n))
+                continue;
+            b->cus[k] = atoi(eq + 1);
+            hits++;
+        }
+        if (!hits)
+            return lpo_fail(b->err, LPO_EINVAL,
+                            "compute units \"%s\": write KERNEL=N, KERNEL one of those built",
+                            o->kernel_cus[i]);
+    }
+    for (int k = 0; k < o->n_kernels; k++) {
+        if (b->cus[k] < 1 || b->cus[k] > 32 || b->n_cus + b->cus[k] > 128)
+            return lpo_fail(b->err, LPO_EINVAL,
+                            "%d compute units of kernel %s: 1 to 32 of a kernel, and a container holds 128",
+                            b->cus[k], b->kernels[k].name);
+        b->n_cus += b->cus[k];
+    }
+    return LPO_OK;
+}
+
 static lpo_status read_options(build *b) {
     const lpo_xclbin_build_options *o = b->o;
     lpo_status st;
@@ -305,11 +336,6 @@ static lpo_status read_options(build *b) {
         return lpo_fail(b->err, LPO_EINVAL,
                         "xclbin build needs at least one source, 1..%d kernel signatures and an output",
                         MAX_KERNELS);
-    if (o->cus < 1 || o->cus > 32 || o->cus * o->n_kernels > 128)
-        return lpo_fail(
-            b->err, LPO_EINVAL,
-            "%d compute units of each of %d kernels: a container holds 128, at most 32 of one kernel", o->cus,
-            o->n_kernels);
     b->n_memories = 1;
     for (int i = 0; i < o->n_kernels; i++) {
         if ((st = xb_signature_parse(&b->kernels[i], o->kernels[i], b->err))) return st;
@@ -320,6 +346,7 @@ static lpo_status read_options(build *b) {
             if (!strcmp(b->kernels[i].name, b->kernels[j].name))
                 return lpo_fail(b->err, LPO_EINVAL, "kernel %s is named twice", b->kernels[i].name);
     }
+    if ((st = count_units(b))) return st;
     for (int i = 0; i < o->n_banks; i++)
         if ((st = apply_bank(b, o->banks[i]))) return st;
     if (o->bank_mib < 1 || (uint64_t)o->bank_mib * (uint64_t)b->n_memories > CARD_MIB)

@@ -111,7 +111,9 @@ typedef struct lpo_xclbin_build_options {
     int n_banks;
     const char *const *include_dirs;
     int n_include_dirs;
-    int cus;            /* compute units of each kernel, 1..32 */
+    int cus;                       /* compute units of each kernel, 1..32 */
+    const char *const *kernel_cus; /* "vadd=2": over `cus` for that kernel */
+    int n_kernel_cus;
     int bank_mib;       /* size of each bank */
     const char *cflags; /* more compiler flags, split at spaces; NULL: none */
     const char *out;
