@@ -71,6 +71,7 @@ int cmd_init(int argc, char **argv) {
 typedef struct prep_args {
     lpo_prep_options o;
     lpo_augment aug;
+    lpo_prep_engine *engine;
     const char *out, *augment, *resize, *color, *size, *model, *family, *place, *sampler;
     int frames, threads, json;
     double fps;
@@ -97,12 +98,18 @@ static int prep_options(prep_args *a) {
             "prep", "--sampler %s: choose qwen (round of linspace) or hf (transformers' truncated arange)",
             a->sampler);
     if (a->sampler) a->o.hf_sampler = !strcmp(a->sampler, "hf");
-    if (a->place && strcmp(a->place, "cpu") && strcmp(a->place, "preprocess=cpu") && strcmp(a->place, "auto"))
-        return cli_usage("prep", "--place %s: preprocessing runs on cpu in this build", a->place);
+    if (a->place && !strncmp(a->place, "preprocess=", 11)) a->place += 11;
+    if (a->place && strcmp(a->place, "cpu") && strcmp(a->place, "auto") && strcmp(a->place, "csim") &&
+        strncmp(a->place, "fpga", 4))
+        return cli_usage("prep", "--place %s: preprocessing runs on cpu, csim, fpga or fpga:INDEX", a->place);
     if (a->size && (sscanf(a->size, "%dx%d", &a->o.target_h, &a->o.target_w) != 2 || a->o.target_h < 1 ||
                     a->o.target_w < 1))
         return cli_usage("prep", "--size %s: write HEIGHTxWIDTH", a->size);
     if (a->augment && lpo_augment_parse(&a->aug, a->augment, &err)) return cli_fail("prep", &err);
+    if (a->place && strcmp(a->place, "cpu") && strcmp(a->place, "auto")) {
+        if (lpo_prep_engine_open(&a->engine, a->place, NULL, &err)) return cli_fail("prep", &err);
+        a->o.engine = a->engine;
+    }
     return CLI_OK;
 }
 
@@ -155,7 +162,7 @@ int cmd_prep(int argc, char **argv) {
         {"color", CLI_STR, &a.color, "C", "auto-tag (default) or force601"},
         {"augment", CLI_STR, &a.augment, "SPEC",
          "crop=.5...8,flip,grey,blur=1.5,noise=8,drop=.25,shuffle,reverse,seed=3"},
-        {"place", CLI_STR, &a.place, "D", "device of the preprocessing (cpu)"},
+        {"place", CLI_STR, &a.place, "D", "device of the preprocessing: cpu (default), csim, fpga, fpga:N"},
         {"threads", CLI_INT, &a.threads, "N", "default: all"},
         {"json", CLI_FLAG, &a.json, NULL, "one JSON object a video"},
         {0},
@@ -169,6 +176,7 @@ int cmd_prep(int argc, char **argv) {
         if (one) rc = one;
         cli_progress(NULL, "preprocessing", i, n_rest);
     }
+    lpo_prep_engine_close(a.engine);
     return rc ? rc : cli_interrupted(NULL) ? CLI_INTERRUPTED : CLI_OK;
 }
 

@@ -44,7 +44,9 @@ static int help(FILE *to) {
     fprintf(to,
             "leanpo " LEANPO_VERSION ": preference training for Video-LLMs\n\nleanpo COMMAND [options]\n\n");
     for (const cli_command *c = cli_commands; c->name; c++) fprintf(to, "  %-10s %s\n", c->name, c->summary);
-    fprintf(to, "\nleanpo COMMAND --help lists a command's options.\n");
+    fprintf(to,
+            "\nleanpo COMMAND --help lists a command's options. --place STAGE=fpga takes its kernels from\n"
+            "--xclbin F (or $LEANPO_XCLBIN); without one, from the software card's.\n");
     return to == stdout ? CLI_OK : CLI_USAGE;
 }
 
@@ -57,10 +59,27 @@ static void sleep_while_waiting(char **argv) {
     if (!setenv("OMP_WAIT_POLICY", "passive", 1)) execv("/proc/self/exe", argv);
 }
 
+/* --xclbin F, of any command: the container for FPGA cards, as LEANPO_XCLBIN says it. Returns the new argc, 0
+ * when the value is missing. */
+static int take_container(int argc, char **argv) {
+    int kept = 0;
+    for (int i = 0; i < argc; i++) {
+        const char *value = !strncmp(argv[i], "--xclbin=", 9) ? argv[i] + 9 : NULL;
+        if (!strcmp(argv[i], "--xclbin") && !(value = argv[++i])) return 0;
+        if (value)
+            setenv("LEANPO_XCLBIN", value, 1);
+        else
+            argv[kept++] = argv[i];
+    }
+    argv[kept] = NULL;
+    return kept;
+}
+
 int main(int argc, char **argv) {
     sleep_while_waiting(argv);
     lpo_log_set(on_log, NULL);
     cli_signals();
+    if (!(argc = take_container(argc, argv))) return cli_usage("leanpo", "--xclbin F: F is missing");
     if (argc < 2) return help(stderr);
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help(stdout);
     if (!strcmp(argv[1], "--version")) return puts("leanpo " LEANPO_VERSION) < 0;
