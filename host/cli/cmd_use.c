@@ -123,6 +123,7 @@ int cmd_generate(int argc, char **argv) {
         {"augment", CLI_STR, &o.augment, "SPEC", "augment the video first, e.g. grey,noise=8"},
         {"dtype", CLI_STR, &o.dtype, "T", "parameter storage: f32 (default), bf16"},
         {"max-tokens", CLI_INT, &o.max_tokens, "N", "longest answer (default 128)"},
+        {"stop", CLI_STR, &o.stop, "TEXT", "end the answer before this text"},
         {"temperature", CLI_REAL, &o.temperature, "X", "0 = greedy (default)"},
         {"top-p", CLI_REAL, &o.top_p, "X", "nucleus sampling; 1 = off (default)"},
         {"top-k", CLI_INT, &o.top_k, "N", "0 = off (default)"},

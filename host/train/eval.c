@@ -70,7 +70,7 @@ static lpo_status answer_some(evaluation *e, int64_t first, int n, lpo_error *er
     lpo_recipe *r = &e->session.recipe;
     for (int i = 0; i < n && !s; i++) {
         const lpo_record *rec = lpo_dataset_at(e->data, first + i);
-        asks[i] = (lpo_ask){rec->prompt, NULL, (uint64_t)(first + i)};
+        asks[i] = (lpo_ask){.question = rec->prompt, .stream = (uint64_t)(first + i)};
         s = lpo_frame_cache_get(&asks[i].clip, r->cache, rec->video, &r->prep, NULL, err);
     }
     lpo_gen_options g = lpo_gen_options_default();

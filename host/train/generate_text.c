@@ -15,6 +15,7 @@ lpo_generate_options lpo_generate_options_default(void) {
  * whole. */
 typedef struct stream {
     lpo_session *s;
+    lpo_stops stops;
     lpo_ids ids;
     size_t sent;
     void (*piece)(void *user, const char *text);
@@ -29,8 +30,11 @@ static int on_token(void *user, int seq, int32_t id) {
     if (lpo_ids_push(&st->ids, id, NULL) ||
         lpo_tokenizer_decode(&text, &n, st->s->recipe.tokenizer, st->ids.ids, st->ids.n, 1, NULL))
         return 1;
+    const size_t end = lpo_stops_find(&st->stops, text);
+    n = end < n ? end : n - lpo_stops_held(&st->stops, text);
     bool cut = n >= 3 && !memcmp(text + n - 3, "\xef\xbf\xbd", 3); /* U+FFFD: a character still incomplete */
     if (!cut && n > st->sent) {
+        text[n] = 0;
         st->piece(st->user, text + st->sent);
         st->sent = n;
     }
@@ -57,8 +61,9 @@ lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
         g.top_p = o->top_p;
         g.top_k = o->top_k;
         g.seed = o->seed;
-        lpo_ask ask = {o->prompt, o->video ? &clip : NULL, 0};
-        stream out = {.s = &s, .piece = piece, .user = user};
+        const lpo_stops stops = {&o->stop, o->stop != NULL};
+        lpo_ask ask = {o->prompt, o->video ? &clip : NULL, 0, stops};
+        stream out = {.s = &s, .stops = stops, .piece = piece, .user = user};
         st = lpo_session_answer(answer, NULL, &s, &ask, 1, &g, piece ? on_token : NULL, &out, err);
         if (!st && piece && strlen(*answer) > out.sent) piece(user, *answer + out.sent);
         lpo_ids_clear(&out.ids);

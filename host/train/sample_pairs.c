@@ -92,8 +92,9 @@ static lpo_status sample_side(char **out, pair_job *j, int64_t first, int n, con
     if (!s) {
         for (int i = 0; i < n; i++)
             for (int c = 0; c < k; c++)
-                asks[i * k + c] = (lpo_ask){lpo_dataset_at(j->data, first + i)->prompt, clips[i],
-                                            (uint64_t)(((first + i) * 2 + side) * k + c)};
+                asks[i * k + c] = (lpo_ask){.question = lpo_dataset_at(j->data, first + i)->prompt,
+                                            .clip = clips[i],
+                                            .stream = (uint64_t)(((first + i) * 2 + side) * k + c)};
         lpo_gen_options g = lpo_gen_options_default();
         g.max_tokens = j->o->max_tokens;
         g.temperature = side ? j->o->temperature_rejected : j->o->temperature_chosen;

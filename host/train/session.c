@@ -171,9 +171,43 @@ static lpo_status ask_batch_build(ask_batch *b, const lpo_session *s, const lpo_
     return LPO_OK;
 }
 
+/* Who listens to the tokens: the caller, and the stop strings of each ask. */
+typedef struct listener {
+    lpo_stop_watch *watch; /* [n] */
+    int n;
+    lpo_token_fn *fn;
+    void *user;
+    lpo_error err;
+} listener;
+
+static int on_token(void *user, int seq, int32_t id) {
+    listener *l = user;
+    const int said = l->fn ? l->fn(l->user, seq, id) : LPO_TOKEN_NEXT;
+    bool over;
+    if (lpo_stop_watch_hear(&l->watch[seq], &over, id, &l->err)) return 1;
+    return said ? said : over ? LPO_TOKEN_LAST : LPO_TOKEN_NEXT;
+}
+
+static lpo_status listener_open(listener *l, const lpo_session *s, const lpo_ask *asks, int n,
+                                lpo_error *err) {
+    l->watch = calloc((size_t)n, sizeof *l->watch);
+    if (!l->watch) return lpo_fail(err, LPO_ENOMEM, "out of memory for %d answers", n);
+    l->n = n;
+    lpo_status st = LPO_OK;
+    for (int i = 0; i < n && !st; i++)
+        st = lpo_stop_watch_init(&l->watch[i], s->recipe.tokenizer, asks[i].stops, err);
+    return st;
+}
+
+static void listener_close(listener *l) {
+    for (int i = 0; i < l->n; i++) lpo_stop_watch_clear(&l->watch[i]);
+    free(l->watch);
+}
+
 lpo_status lpo_session_answer(char **answers, lpo_gen_seq *seqs, lpo_session *s, const lpo_ask *asks, int n,
                               const lpo_gen_options *o, lpo_token_fn *fn, void *user, lpo_error *err) {
     ask_batch b;
+    listener l = {.fn = fn, .user = user};
     lpo_gen_seq *own = NULL;
     for (int i = 0; i < n; i++) answers[i] = NULL;
     lpo_gen_options opt = *o;
@@ -186,11 +220,14 @@ lpo_status lpo_session_answer(char **answers, lpo_gen_seq *seqs, lpo_session *s,
         goto out;
     }
     lpo_model_batch mb = {b.clips, b.seqs, b.n_clips, n};
-    st = lpo_generate(own, s->model, &mb, b.streams, &opt, fn, user, err);
+    st = listener_open(&l, s, asks, n, err);
+    if (!st) st = lpo_generate(own, s->model, &mb, b.streams, &opt, on_token, &l, err);
+    if (st && l.err.code && err) *err = l.err;
     for (int i = 0; i < n && !st; i++) {
         size_t len;
         st = lpo_tokenizer_decode(&answers[i], &len, s->recipe.tokenizer, own[i].ids, (size_t)own[i].n_ids, 1,
                                   err);
+        if (!st) answers[i][lpo_stops_find(&asks[i].stops, answers[i])] = 0;
     }
     if (seqs && !st) {
         memcpy(seqs, own, (size_t)n * sizeof *own);
@@ -205,6 +242,7 @@ out:
         if (own) lpo_gen_seq_clear(&own[i]);
     }
     free(own);
+    listener_close(&l);
     ask_batch_clear(&b);
     return st;
 }

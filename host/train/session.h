@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include "device/fpga/fpga.h"
 #include "model/generate.h"
+#include "train/stop.h"
 
 typedef struct lpo_session {
     lpo_model *model;
@@ -33,6 +34,7 @@ typedef struct lpo_ask {
     const lpo_clip *clip; /* NULL: no video. Equal pointers are encoded once */
     uint64_t
         stream; /* names the random stream: the answer depends on (question, clip, options, stream) alone */
+    lpo_stops stops; /* end the answer; it ends before them. seqs keep their tokens */
 } lpo_ask;
 
 /* Answers (malloc'd text, special tokens left out), n of them. seqs[n] may be NULL; when given, free each

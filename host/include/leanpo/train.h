@@ -88,6 +88,7 @@ LPO_API lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo
 typedef struct lpo_generate_options {
     const char *model, *video, *prompt;
     const char *place, *dtype, *chat_template, *augment;
+    const char *stop; /* the answer ends before this text, or NULL */
     int max_tokens, top_k, n_threads;
     double temperature, top_p;
     uint64_t seed;
