@@ -2,6 +2,8 @@
 /* loss.c -- see loss.h. */
 #include "train/loss.h"
 
+#include "train/reduce.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,8 @@ enum { N_RECORD_KEYS = sizeof RECORD_KEYS / sizeof *RECORD_KEYS };
 typedef struct term {
     lpo_objective *o;
     bool by_tokens; /* a mean over chosen tokens, not over rows */
+    bool told;      /* that it is not reduced where it was asked for */
+    lpo_reduce *job;
 } term;
 
 struct lpo_loss {
@@ -42,6 +46,7 @@ struct lpo_loss {
     uint64_t from_record; /* columns read from record keys */
     bool grounding;       /* S_w_aug and G_w from the key "grounding" */
     bool reference;
+    lpo_fpga *card; /* reduces the pairs; NULL: host/align does */
     lpo_arena *arena;
 };
 
@@ -136,6 +141,11 @@ bool lpo_loss_needs_pairs(const lpo_loss *l) {
 }
 bool lpo_loss_needs_reference(const lpo_loss *l) {
     return l->reference;
+}
+
+void lpo_loss_place(lpo_loss *l, lpo_fpga *card, bool quiet) {
+    l->card = card;
+    for (int i = 0; i < l->n_terms; i++) l->terms[i].told = quiet;
 }
 
 /* ---- columns ---- */
@@ -284,6 +294,36 @@ static void add_stats(lpo_loss_sum *sum, const lpo_objective *o, int32_t n) {
     sum->eps += n * st.eps_mean;
 }
 
+/* Begins every term; those the card takes are under way when this returns, even if it fails. */
+static lpo_status begin_terms(lpo_loss *l, const lpo_batch_columns *in, int64_t step, int64_t total_steps,
+                              lpo_error *err) {
+    lpo_status s = LPO_OK;
+    for (int i = 0; i < l->n_terms; i++) l->terms[i].job = NULL;
+    for (int i = 0; i < l->n_terms && !s; i++) {
+        term *t = &l->terms[i];
+        const char *name;
+        s = lpo_objective_begin(t->o, in, step, total_steps, err);
+        if (s || !l->card) continue;
+        lpo_pairs *p = lpo_objective_pairs(t->o, 0, &name);
+        const char *why = lpo_reduce_refuses(p, in);
+        if (!why) s = lpo_reduce_submit(&t->job, l->card, p, in, l->arena, err);
+        if (why && !t->told)
+            lpo_log(LPO_LOG_WARN, "objective %s is reduced on cpu, not on %s: %s", name,
+                    lpo_fpga_name(l->card), why);
+        t->told |= why != NULL;
+    }
+    return s;
+}
+
+/* Every job is waited for, whatever has failed. */
+static lpo_status finish_jobs(lpo_loss *l, lpo_status s, lpo_error *err) {
+    for (int i = 0; i < l->n_terms; i++) {
+        lpo_status k = l->terms[i].job ? lpo_reduce_wait(l->terms[i].job, s ? NULL : err) : LPO_OK;
+        if (!s) s = k;
+    }
+    return s;
+}
+
 lpo_status lpo_loss_eval(lpo_loss_sum *sum, double *g_w, double *g_l, lpo_loss *l, const lpo_rows *rows,
                          const lpo_reference *ref, int64_t rows_total, int64_t tokens_total, int64_t step,
                          int64_t total_steps, lpo_error *err) {
@@ -295,14 +335,16 @@ lpo_status lpo_loss_eval(lpo_loss_sum *sum, double *g_w, double *g_l, lpo_loss *
     double *term_l = lpo_arena_alloc(l->arena, (size_t)n_l, sizeof *term_l);
     if (!s && (!term_w || !term_l)) s = lpo_fail(err, LPO_ENOMEM, "out of memory");
     if (s) return s;
+    s = begin_terms(l, &in, step, total_steps, err);
     if (g_w) memset(g_w, 0, (size_t)n_w * sizeof *g_w);
     if (g_l) memset(g_l, 0, (size_t)n_l * sizeof *g_l);
-    for (int i = 0; i < l->n_terms; i++) {
+    s = finish_jobs(l, s, err);
+    for (int i = 0; i < l->n_terms && !s; i++) {
         const term *t = &l->terms[i];
         double *grads[LPO_N_COLUMNS] = {0}, loss;
         grads[LPO_COL_t_w] = term_w;
         if (in.col[LPO_COL_t_l].data) grads[LPO_COL_t_l] = term_l;
-        s = lpo_objective_eval(&loss, grads, t->o, &in, step, total_steps, err);
+        s = lpo_objective_end(&loss, grads, t->o, err);
         if (s) return s;
         const double n = t->by_tokens ? (double)n_w : (double)rows->n;
         const double share = n / (t->by_tokens ? (double)tokens_total : (double)rows_total);
@@ -311,6 +353,7 @@ lpo_status lpo_loss_eval(lpo_loss_sum *sum, double *g_w, double *g_l, lpo_loss *
         for (int64_t k = 0; g_l && grads[LPO_COL_t_l] && k < n_l; k++) g_l[k] += share * term_l[k];
         if (sum->reward_rows == reward_rows) add_stats(sum, t->o, rows->n);
     }
+    if (s) return s;
     sum->rows += rows->n;
     sum->tokens += n_w;
     return LPO_OK;

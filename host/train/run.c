@@ -176,6 +176,7 @@ static lpo_status open_heldout(lpo_run *r, lpo_error *err) {
     r->heldout.loader = loader_options(r, (int)r->micro);
     if (!*eval) return LPO_OK;
     s = lpo_loss_create(&r->heldout.loss, r->o, err);
+    if (!s && r->session.fpga_reduce) lpo_loss_place(r->heldout.loss, r->session.fpga, true);
     return s ? s : lpo_loss_bind(r->heldout.loss, r->eval_data, err);
 }
 
@@ -286,6 +287,7 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     if (!s)
         s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
     if (!s) s = plan_steps(r, err);
+    if (!s && r->session.fpga_reduce) lpo_loss_place(r->loss, r->session.fpga, false);
     if (!s) s = lpo_loss_bind(r->loss, r->data, err);
     if (!s) s = open_heldout(r, err);
     if (!s)
