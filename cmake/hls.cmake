@@ -2,13 +2,19 @@
 # the tools' front end may take either. tests/emu/hls_*.c are Criterion programs of both, label `emu`.
 file(GLOB hls_host_src CONFIGURE_DEPENDS hls/*.c hls/*/launch.c)
 file(GLOB hls_src CONFIGURE_DEPENDS hls/*/*.c)
-list(FILTER hls_src EXCLUDE REGEX "/launch\\.c$")
+list(FILTER hls_src EXCLUDE REGEX "/launch\\.c$|/check/")
 
 add_library(hls_host OBJECT ${hls_host_src})
 target_link_libraries(hls_host PRIVATE leanpo_flags)
 add_library(hls STATIC ${hls_src} $<TARGET_OBJECTS:hls_host>)
 target_link_libraries(hls PRIVATE leanpo_flags)
 target_compile_options(hls PRIVATE -Wno-unknown-pragmas)
+
+# hls-check: may a kernel go to Vitis? It runs clang, and says so where there is none.
+file(GLOB hls_check_src CONFIGURE_DEPENDS hls/check/*.c)
+add_executable(hls_check ${hls_check_src})
+set_target_properties(hls_check PROPERTIES OUTPUT_NAME hls-check)
+target_link_libraries(hls_check PRIVATE leanpo_flags PkgConfig::JANSSON)
 
 if(LEANPO_TESTS) # the C++ twin needs g++, which a plain build does not
   add_library(hls_kernels_cxx OBJECT ${hls_src})

@@ -194,13 +194,13 @@ static void horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS], i
 #pragma HLS PIPELINE II = 1
         int32_t w[4] = {0, 0, 0, 0};
         int last = !stride || 4 * g + 4 >= count[i];
-        for (int32_t k = 0; k < 4 && stride; k++) w[k] = weights[i * stride + 4 * g + k];
+        for (int32_t k = 0; k < 4; k++) w[k] = stride ? weights[i * stride + 4 * g + k] : 0;
         for (int32_t lane = 0; lane < HLS_LANES; lane++) {
 #pragma HLS UNROLL
             for (int32_t c = 0; c < 3; c++) {
                 uint32_t x[4] = {0, 0, 0, 0}, sum = g == 0 ? 1u << 21 : acc[lane][c];
-                for (int32_t k = 0; k < 4 && stride; k++)
-                    if (4 * g + k < count[i]) x[k] = in[lane][start[i] + 4 * g + k][c];
+                for (int32_t k = 0; k < 4; k++)
+                    if (stride && 4 * g + k < count[i]) x[k] = in[lane][start[i] + 4 * g + k][c];
                 if (stride) sum = tap_group(sum, x, w, 4 * g, count[i], real, 1);
                 acc[lane][c] = sum;
                 if (!stride) out[i][lane][c] = in[lane][i][c];
@@ -248,10 +248,10 @@ static void vertical(band out, ring rows, columns in, const int32_t *table, int3
     for (int32_t x = 0; x < n_cols && n_in > 0; x++) {
 #pragma HLS LOOP_TRIPCOUNT max = 2048
 #pragma HLS PIPELINE II = 1
-        for (int32_t lane = 0; lane < n_in; lane++)
+        for (int32_t lane = 0; lane < HLS_LANES; lane++)
             for (int32_t c = 0; c < 3; c++) {
-                if (stride) rows[(first_in + lane) % HLS_RING][x][c] = in[x][lane][c];
-                if (!stride) out[lane][x][c] = (uint8_t)in[x][lane][c];
+                if (stride && lane < n_in) rows[(first_in + lane) % HLS_RING][x][c] = in[x][lane][c];
+                if (!stride && lane < n_in) out[lane][x][c] = (uint8_t)in[x][lane][c];
             }
     }
     HLS_LOOP(n_in > 0 ? n_cols : 0, 1, 4);
@@ -341,9 +341,8 @@ static void write_patch_line(uint32_t *f32, uint16_t *bf16, patch_lines lines, u
                 }
             }
     }
-    int32_t bytes = p.type == HLS_PATCH_F32 ? 4 : 2, runs = grid_w * 3 * p.n_slots;
-    HLS_LOOP(runs * ((P * P + 7) / 8 + 2), 1, AXI_LATENCY);
-    HLS_BURST(runs * P * P * bytes);
+    HLS_LOOP(grid_w * 3 * p.n_slots * ((P * P + 7) / 8 + 2), 1, AXI_LATENCY);
+    HLS_BURST(grid_w * 3 * p.n_slots * P * P * (p.type == HLS_PATCH_F32 ? 4 : 2));
 }
 
 static void patches(uint32_t *f32, uint16_t *bf16, patch_lines lines, band in, uint32_t levels[3][256],

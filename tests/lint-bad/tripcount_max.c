@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rejects: tripcount */
+void kernel(const int *in, int *out, int n) {
+    for (int i = 0; i < n; i++) {
+#pragma HLS LOOP_TRIPCOUNT min = 1
+        out[i] = in[i];
+    }
+}
