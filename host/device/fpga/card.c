@@ -2,6 +2,9 @@
 /* card.c -- a unit's thread, and what happens when a card does not do its work. */
 #include "device/fpga/card.h"
 
+#include "base/clock.h"
+#include "base/trace.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -91,6 +94,31 @@ void fpga_card_recover(fpga_card *c, lpo_fpga_job *j, const char *why) {
     give(c);
 }
 
+static bool is_verified(lpo_fpga *f, const fpga_set *s) {
+    static unsigned n;
+    return f->verify_every && !s->link->host_memory &&
+           __atomic_fetch_add(&n, 1, __ATOMIC_RELAXED) % f->verify_every == 0;
+}
+
+/* A finished run in the trace: measured, and what it would take on hardware where the kernel says it. */
+static void record(const lpo_fpga_job *j, double start_s, double modelled_s) {
+    const fpga_unit *u = j->unit;
+    char device[24], name[48];
+    if (!lpo_trace_on()) return;
+    bool here = j->set->link == &fpga_link_inproc;
+    snprintf(device, sizeof device, here ? "csim" : "fpga:%d", u->kernel->card->index);
+    snprintf(name, sizeof name, "%s_%d", fpga_row(u)->name, u->index + 1);
+    const char *stage = u->kernel->id == LPO_HLS_reward_reduce ? "reduce" : fpga_row(u)->name;
+    lpo_span s = {.stage = stage, .device = device, .name = name, .start_s = start_s};
+    s.seconds = lpo_now_s() - start_s;
+    for (int a = 0; a < fpga_row(u)->n_args; a++) s.bytes += (double)j->size_bytes[a];
+    lpo_trace_put(&s);
+    if (modelled_s <= 0) return;
+    s.seconds = modelled_s;
+    s.modelled = true;
+    lpo_trace_put(&s);
+}
+
 /* One attempt; false: it failed on the card, why in words. */
 static bool attempt(lpo_fpga_job *j, char why[300]) {
     fpga_unit *u = j->unit;
@@ -106,11 +134,13 @@ static bool attempt(lpo_fpga_job *j, char why[300]) {
         j->started = !st;
     }
     fpga_end end = FPGA_ABORT;
-    double modelled_s = 0;
+    double modelled_s = 0, start_s = lpo_now_s();
     if (!st) end = s->link->wait(s->run, c->fpga->timeout_ms, &modelled_s);
     if (!st && end == FPGA_DONE) st = fpga_set_fetch(s, j, &err);
+    if (!st && end == FPGA_DONE && is_verified(c->fpga, s)) st = fpga_set_verify(s, j, &err);
     j->started = false;
     if (!st && end == FPGA_DONE) {
+        record(j, start_s, modelled_s);
         pthread_mutex_lock(&c->fpga->lock);
         stats->modelled_s += modelled_s;
         stats->bytes_up += j->bytes_up;
@@ -148,6 +178,7 @@ static void finish(lpo_fpga_job *j) {
 void *fpga_unit_serve(void *unit) {
     fpga_unit *u = unit;
     lpo_fpga *f = fpga_of(u);
+    lpo_trace_thread("compute unit");
     pthread_mutex_lock(&f->lock);
     for (;;) {
         while (!u->head && !f->stopping) pthread_cond_wait(&u->more, &f->lock);

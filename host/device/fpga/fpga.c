@@ -78,8 +78,9 @@ lpo_status lpo_fpga_open(lpo_fpga **out, const char *device, const char *xclbin,
     if (!f) return lpo_fail(err, LPO_ENOMEM, "out of memory");
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
-    const char *ms = getenv("LEANPO_CARD_TIMEOUT_MS");
+    const char *ms = getenv("LEANPO_FPGA_TIMEOUT_MS"), *every = getenv("LEANPO_FPGA_VERIFY");
     f->timeout_ms = ms && atoi(ms) > 0 ? atoi(ms) : TIMEOUT_MS;
+    f->verify_every = every && atoi(every) > 0 ? (unsigned)atoi(every) : 0;
     lpo_status st = !strcmp(device, "csim") ? open_card(f, &fpga_link_inproc, 0, err)
                                             : open_cards(f, device, xclbin, err);
     if (st) {

@@ -47,9 +47,10 @@ const fpga_link fpga_link_xrt = {.open = open_nothing};
 #define XRT_CALLS(X)                                                                                         \
     X(xrtDeviceOpen)                                                                                         \
     X(xrtDeviceClose)                                                                                        \
-    X(xrtDeviceLoadXclbinFile) X(xrtDeviceGetXclbinUUID) X(xrtPLKernelOpen) X(xrtKernelClose)                \
-        X(xrtKernelArgGroupId) X(xrtBOAlloc) X(xrtBOMap) X(xrtBOSync) X(xrtBOFree) X(xrtRunOpen)             \
-            X(xrtRunSetArg) X(xrtRunStart) X(xrtRunWaitFor) X(xrtRunClose)
+    X(xrtDeviceLoadXclbinFile)                                                                               \
+    X(xrtDeviceGetXclbinUUID) X(xrtPLKernelOpen) X(xrtKernelClose) X(xrtKernelArgGroupId) X(xrtBOAlloc)      \
+        X(xrtBOMap) X(xrtBOSync) X(xrtBOFree) X(xrtRunOpen) X(xrtRunSetArg) X(xrtRunStart) X(xrtRunWaitFor)  \
+            X(xrtRunClose)
 
 static struct {
 #define X(f) __typeof__(f) *f;

@@ -127,3 +127,31 @@ lpo_status fpga_set_fetch(const fpga_set *s, lpo_fpga_job *j, lpo_error *err) {
     }
     return LPO_OK;
 }
+
+lpo_status fpga_set_verify(const fpga_set *s, const lpo_fpga_job *j, lpo_error *err) {
+    const lpo_hls_kernel *row = fpga_row(j->unit);
+    fpga_buffer view[FPGA_MAX_ARGS] = {{0}};
+    void *run = NULL;
+    double modelled_s;
+    lpo_status st = fpga_link_inproc.run_open(&run, NULL, j->unit->kernel->id, 0, err);
+    for (int a = 0; a < row->n_args && !st; a++) {
+        if (!is_global(j, a) || !is_used(j, a)) continue;
+        if (is_input(j, a)) {
+            view[a] = s->buffer[a];
+            continue;
+        }
+        st = fpga_link_inproc.alloc(&view[a], NULL, j->unit->kernel->id, 0, a, j->size_bytes[a], err);
+        /* Bytes the kernel does not write stay equal. */
+        if (!st) memcpy(view[a].host, s->buffer[a].host, j->size_bytes[a]);
+    }
+    if (!st) st = fpga_link_inproc.start(run, j->args, view, err);
+    if (!st) fpga_link_inproc.wait(run, 0, &modelled_s);
+    for (int a = 0; a < row->n_args; a++) {
+        if (!is_global(j, a) || is_input(j, a) || !view[a].host) continue;
+        if (!st && memcmp(view[a].host, s->buffer[a].host, j->size_bytes[a]))
+            st = lpo_fail(err, LPO_EDEVICE, "its %s is not what it should be", row->args[a].name);
+        fpga_link_inproc.release(&view[a]);
+    }
+    fpga_link_inproc.run_close(run);
+    return st;
+}
