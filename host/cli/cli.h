@@ -55,6 +55,9 @@ int cli_print_json(json_t *obj);
 /* export lines for a shell: XRT finds the software card instead of hardware. */
 int cli_print_xrt_env(void);
 
+/* A cli_extra_fn: any option of training, into the lpo_train_options that user is. */
+int cli_train_option(void *user, const char *name, const char *value);
+
 int cmd_demo(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
@@ -64,6 +67,7 @@ int cmd_init(int argc, char **argv);
 int cmd_objective(int argc, char **argv);
 int cmd_pairs(int argc, char **argv);
 int cmd_prep(int argc, char **argv);
+int cmd_profile(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

@@ -20,7 +20,7 @@ static bool names_option(const lpo_option_info *i, const char *name) {
     return false;
 }
 
-static int set_train_option(void *user, const char *name, const char *value) {
+int cli_train_option(void *user, const char *name, const char *value) {
     for (int i = 0; lpo_train_option_at(i); i++) {
         if (!names_option(lpo_train_option_at(i), name)) continue;
         lpo_error err;
@@ -85,7 +85,7 @@ int cmd_train(int argc, char **argv) {
             return cli_fail("train", &err);
         }
     }
-    rc = cli_parse("train", opts, argc, argv, &n_rest, set_train_option, o);
+    rc = cli_parse("train", opts, argc, argv, &n_rest, cli_train_option, o);
     if (rc == -1) list_train_options();
     if (!rc && n_rest) rc = cli_usage("train", "unexpected argument \"%s\"", argv[1]);
     if (!rc && resume && lpo_train_options_set(o, "resume", "1", &err)) rc = cli_fail("train", &err);

@@ -28,6 +28,8 @@ const cli_command cli_commands[] = {
     {"objective", "NAME --input F.json [--set k=v]", "one loss and its gradients in double precision",
      cmd_objective},
     {"report", "--run RUN [--out report.html]", "a self-contained page of a run's curves", cmd_report},
+    {"profile", "--model DIR --data F.jsonl | --run RUN | -- COMMAND ...",
+     "where the time goes: stages, queues, roofline, what a card would change", cmd_profile},
     {"devices", "", "what this machine can compute on", cmd_devices},
     {"xclbin", "info|check|pack|build ...",
      "FPGA containers: read, check, and build one for the software card", cmd_xclbin},

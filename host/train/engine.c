@@ -159,8 +159,8 @@ lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, 
     }
     s = lpo_tape_plan(e->tape, err);
     if (s) return s;
-    const double t1 = lpo_now_s();
     lpo_trace_end(t0, "record", "cpu", NULL, 0, 0);
+    const double t1 = lpo_now_s();
     s = lpo_tape_run(e->tape, 0, e->n_forward, err);
     if (!s) s = read_back(out, e, &f, err);
     e->record_s += t1 - t0;

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* profile.c -- see leanpo/profile.h: the trace's file, the machine, the views. */
+#include "leanpo/profile.h"
+
+#include "base/file.h"
+#include "profile/trace_file.h"
+#include "profile/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void lpo_profile_start(void) {
+    lpo_trace_start();
+}
+
+lpo_status lpo_profile_save(const char *path, lpo_error *err) {
+    lpo_trace_stop();
+    return lpo_trace_save_now(path, err);
+}
+
+/* The log of a file, or of the trace.json in a folder. */
+static lpo_status load(lpo_trace_log *log, const char *path, lpo_error *err) {
+    struct stat st;
+    if (stat(path, &st) || !S_ISDIR(st.st_mode)) return lpo_trace_load(log, path, err);
+    char *file = lpo_path_join(path, "trace.json");
+    lpo_status s = file ? LPO_OK : lpo_fail(err, LPO_ENOMEM, "out of memory");
+    if (!s && !lpo_path_exists(file))
+        s = lpo_fail(err, LPO_ENOTFOUND, "%s: has no trace.json; make one with leanpo train --trace stages",
+                     path);
+    if (!s) s = lpo_trace_load(log, file, err);
+    free(file);
+    return s;
+}
+
+lpo_status lpo_profile_read(char **text, char **json, const lpo_profile_options *o, lpo_error *err) {
+    lpo_trace_log log = {0};
+    lpo_roofline r = {0};
+    lpo_advice a;
+    if (text) *text = NULL;
+    if (json) *json = NULL;
+    lpo_summary *s = calloc(1, sizeof *s);
+    lpo_status st = s ? load(&log, o->trace, err) : lpo_fail(err, LPO_ENOMEM, "out of memory");
+    if (!st) st = lpo_summary_make(s, &log, o->last_steps, err);
+    if (!st && !o->no_roofline) st = lpo_roofline_measure(&r, "cpu", err);
+    if (!st) {
+        lpo_advice_make(&a, s);
+        if (text && !(*text = lpo_profile_text(s, &r, &a))) st = lpo_fail(err, LPO_ENOMEM, "out of memory");
+    }
+    if (!st && json) {
+        json_t *obj = lpo_profile_json(s, &r, &a);
+        *json = obj ? json_dumps(obj, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+        json_decref(obj);
+        if (!*json) st = lpo_fail(err, LPO_ENOMEM, "out of memory");
+    }
+    if (st && text) {
+        free(*text);
+        *text = NULL;
+    }
+    lpo_trace_log_clear(&log);
+    free(s);
+    return st;
+}
