@@ -77,8 +77,9 @@ static lpo_status set_pairs(lpo_loss *l, const char *pairs, lpo_error *err) {
 static lpo_status split(lpo_loss *l, const char *spec, lpo_error *err) {
     lpo_status s = LPO_OK;
     for (const char *p = spec; !s;) {
-        size_t n = strcspn(p, "+");
-        char text[128];
+        char text[128], *name;
+        strtod(p, &name); /* a weight may hold a plus of its own: 1e+2*sft */
+        size_t n = (size_t)(name - p) + strcspn(name, "+");
         if (n >= sizeof text || l->n_terms == MAX_TERMS)
             return lpo_fail(err, LPO_ELIMIT, "objective \"%.80s\": too long", spec);
         memcpy(text, p, n);

@@ -169,6 +169,78 @@ Test(train_loss, refusals) {
     lpo_dataset_close(data);
 }
 
+/* Truth: a sum's weights are numbers as C writes them; they scale loss and gradients. */
+Test(train_loss, weights_of_terms) {
+    lpo_loss *plain = make("leanpo+100*sft", ""), *power = make("leanpo+1e+2*sft", ""),
+             *one = make("leanpo", "");
+    double g[3][7], h[3][6];
+    lpo_loss *const all[3] = {plain, power, one};
+    double loss[3];
+    open_data("");
+    for (int i = 0; i < 3; i++) loss[i] = run(all[i], N, g[i], h[i]);
+    cr_expect_eq(loss[0], loss[1]);
+    cr_expect_arr_eq(g[0], g[1], sizeof g[0]);
+    cr_expect_float_eq(loss[0] - loss[2], 100 * 10.5 / 7, 1e-10);
+    for (int k = 0; k < 7; k++) cr_expect_float_eq(g[0][k] - g[2][k], -100. / 7, 1e-12);
+    for (int i = 0; i < 3; i++) lpo_loss_destroy(all[i]);
+    lpo_dataset_close(data);
+}
+
+static char warned[300];
+static int n_warned;
+static void listen(void *user, lpo_log_level level, const char *text) {
+    (void)user;
+    if (level != LPO_LOG_WARN) return;
+    n_warned++;
+    snprintf(warned, sizeof warned, "%s", text);
+}
+
+/* Truth: on the kernel (in this process) a batch has the loss, gradients and running state of the host, to
+ * the bit, however it is cut. One warning names an objective the kernel lacks, or tokens that are no floats;
+ * neither changes anything. */
+Test(train_loss, place_does_not_matter) {
+    static const struct {
+        const char *objective, *warning;
+        double token;
+    } all[] = {{"leanpo+0.5*sft", NULL, -2},
+               {"leanpo_C_batchnorm", NULL, -2},
+               {"sft+0.3*dpo+orpo", NULL, -2},
+               {"alpha_dpo", NULL, -2},
+               {"sft+aot", "aot is reduced on cpu, not on csim", -2},
+               {"leanpo", "the model computes in f64", -2.1}};
+    lpo_fpga *card;
+    lpo_error err;
+    MUST(lpo_fpga_open(&card, "csim", NULL, &err));
+    lpo_log_set(listen, NULL);
+    open_data(",\"ref_chosen_logps\":-2.5,\"ref_rejected_logps\":-3");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int micro = 1; micro <= N; micro++) {
+            lpo_loss *l[2] = {make(all[i].objective, ""), make(all[i].objective, "")};
+            double g[2][7], h[2][6], loss[2], state[2][12] = {{0}};
+            t_w[1] = all[i].token;
+            n_warned = 0;
+            lpo_loss_place(l[1], card, false);
+            for (int k = 0; k < 2; k++) {
+                MUST(lpo_loss_bind(l[k], data, &err));
+                loss[k] = run(l[k], micro, g[k], h[k]);
+                lpo_loss_state(l[k], state[k], 12);
+                lpo_loss_destroy(l[k]);
+            }
+            cr_expect_arr_eq(&loss[1], &loss[0], sizeof loss[0], "%s", all[i].objective);
+            cr_expect_arr_eq(g[1], g[0], sizeof g[0], "%s", all[i].objective);
+            cr_expect_arr_eq(h[1], h[0], sizeof h[0], "%s", all[i].objective);
+            cr_expect_arr_eq(state[1], state[0], sizeof state[0], "%s", all[i].objective);
+            cr_expect_eq(n_warned, all[i].warning != NULL, "%s: %d warnings", all[i].objective, n_warned);
+            if (all[i].warning) cr_expect(strstr(warned, all[i].warning), "%s", warned);
+        }
+    lpo_fpga_stats stats;
+    lpo_fpga_get_stats(&stats, card, LPO_HLS_reward_reduce);
+    /* 6 micro-batches of each of the 8 terms that have an op, and the 3 of leanpo without the odd token. */
+    cr_expect_eq(stats.jobs, 6 * 8 + 3, "%llu jobs", (unsigned long long)stats.jobs);
+    lpo_dataset_close(data);
+    lpo_fpga_close(card);
+}
+
 /* Running averages saved and restored: the next batch gives the same loss, bit for bit; without them it does
  * not. */
 Test(train_loss, state) {
