@@ -23,36 +23,53 @@ typedef enum lpo_dtype {
     LPO_N_DTYPES
 } lpo_dtype;
 
-/* X(ID, name, n_args, bitmask of outputs, bitmask of args both read and written) -- argument lists:
+/* clang-format off */
+/* X(ID, name, n_args, bitmask of outputs, bitmask of args both read and written). Arguments:
  *
  * LINEAR       y[T,N]; x[T,K], w[N,K], b[N]?                     y = x w^T + b
  * LINEAR_DX    dx[T,K]; dy[T,N], w[N,K]                          dx = dy w
- * LINEAR_DW    dw[N,K]+=, db[N]?+=; dy[T,N], x[T,K]              dw += dy^T x, db += column sums of dy (dw,
- * db f32 or f64) NORM         y[T,K], mean[T], rstd[T]; x[T,K], w[K], b[K]?     attrs rms, eps. rms: mean is
- * 0, and x*rstd is rounded to x's dtype before the weight (HF's order). mean, rstd f32/f64 NORM_BWD dx[T,K],
- * dw[K]?+=, db[K]?+=; dy[T,K], x, w, mean[T], rstd[T] ROPE         y[T,W]; x[T,W], cos[T,d/2], sin[T,d/2]
- * attrs n_rot heads of d_head at the start of each row are rotated (rotate_half pairs i, i+d/2), the rest is
- * copied; attr inverse flips the sine (= backward). y may be x ATTN         o[T,n_q*d], lse[n_q,T];
- * qkv[T,(n_q+2n_kv)*d], cu[S+1] i32     attrs n_q, n_kv, d_head, scale, causal. Rows of qkv are q heads | k
- * heads | v heads. lse f32/f64 ATTN_BWD     dqkv; do, qkv, o, lse, cu ATTN_CACHED  o[T,n_q*d],
- * cache[slots,max_len,2,n_kv*d] (appended); qkv, cu[S+1], slot[S] i32, past[S] i32 causal; sequence s has
- * past[s] rows in its slot already, its T_s new k, v rows are written behind them, forward only. Slots lie
- * end to end and a sequence may run on into those behind its own, which the caller keeps free: with max_len 1
- * slot is the row where it begins ACT y; x attr act. SILU_MUL: x[T,2N] is gate|up, y[T,N] = silu(gate)*up
- * ACT_BWD      dx; dy, x ADD          y; a, b y may be a EMBED        y[T,H]; table[V,H], ids[T] i32
- * EMBED_BWD    dtable[V,H]+=; dy[T,H], ids[T] ROWMIX y[R,H]; a[Ra,H], b[Rb,H]?, idx[R,C] i32, w[R,C]? f32
- * y[r] = sum_c w[r,c] * row(idx[r,c]); rows 0..Ra-1 are a's, Ra.. are b's, negative = nothing; w absent = 1
- * ROWMIX_BWD   da[Ra,H]?, db[Rb,H]?; dy[R,H], idx, w?            an absent da keeps its shape: db's rows are
- * numbered from Ra LOGPROB      logp[T], lse[T], entropy[T]?, hit[T] i32?; h[T,H], w[V,H], target[T] i32 logp
- * = (h w^T)[target] - lse; hit = the arg-max is the target. Logits exist in chunks only; attr n_valid > 0:
- * ids >= n_valid are masked out. Outputs f32/f64. A negative target is a row not scored: logp 0, no gradient
- * LOGPROB_BWD  dh[T,H], dw[V,H]?+=; dlogp[T], lse, h, w, target ADAMW        p, m, v (all updated), p_low?;
- * g, gnorm2[1] f64?   attrs lr, beta1, beta2, eps, weight_decay, bias1, bias2 (1 - beta^t), g_scale, max_norm
- * (> 0: g scaled by min(1, max_norm/(sqrt( gnorm2)*g_scale + 1e-6))). p_low = p rounded (bf16). p f32/f64
- * SQNORM       out[1] f64 +=; x                                   sum of squares, fixed order FILL y attr
- * value CAST         y; x                                               between f32, bf16, f64, f16 (alike: a
- * copy); round to nearest even
+ * LINEAR_DW    dw[N,K]+=, db[N]?+=; dy[T,N], x[T,K]              dw += dy^T x, db += column sums of dy (dw, db f32 or f64)
+ * NORM         y[T,K], mean[T], rstd[T]; x[T,K], w[K], b[K]?     attrs rms, eps. rms: mean is 0, and x*rstd is rounded to x's
+ *                                                                dtype before the weight (HF's order). mean, rstd f32/f64
+ * NORM_BWD     dx[T,K], dw[K]?+=, db[K]?+=; dy[T,K], x, w, mean[T], rstd[T]
+ * ROPE         y[T,W]; x[T,W], cos[T,d/2], sin[T,d/2]            attrs n_rot heads of d_head at the start of each row are rotated
+ *                                                                (rotate_half pairs i, i+d/2), the rest is copied; attr inverse
+ *                                                                flips the sine (= backward). y may be x
+ * ATTN         o[T,n_q*d], lse[n_q,T]; qkv[T,(n_q+2n_kv)*d], cu[S+1] i32
+ *                                                                attrs n_q, n_kv, d_head, scale, causal. Rows of qkv are
+ *                                                                q heads | k heads | v heads. lse f32/f64
+ * ATTN_BWD     dqkv; do, qkv, o, lse, cu
+ * ATTN_CACHED  o[T,n_q*d], cache[slots,max_len,2,n_kv*d] (appended); qkv, cu[S+1], slot[S] i32, past[S] i32
+ *                                                                causal; sequence s has past[s] rows in its slot already, its
+ *                                                                T_s new k, v rows are written behind them, forward only.
+ *                                                                Slots lie end to end and a sequence may run on into those
+ *                                                                behind its own, which the caller keeps free: with max_len 1
+ *                                                                slot is the row where it begins
+ * ACT          y; x                                              attr act. SILU_MUL: x[T,2N] is gate|up, y[T,N] = silu(gate)*up
+ * ACT_BWD      dx; dy, x
+ * ADD          y; a, b                                           y may be a
+ * EMBED        y[T,H]; table[V,H], ids[T] i32
+ * EMBED_BWD    dtable[V,H]+=; dy[T,H], ids[T]
+ * ROWMIX       y[R,H]; a[Ra,H], b[Rb,H]?, idx[R,C] i32, w[R,C]? f32
+ *                                                                y[r] = sum_c w[r,c] * row(idx[r,c]); rows 0..Ra-1 are a's,
+ *                                                                Ra.. are b's, negative = nothing; w absent = 1
+ * ROWMIX_BWD   da[Ra,H]?, db[Rb,H]?; dy[R,H], idx, w?            an absent da keeps its shape: db's rows are numbered from Ra
+ * LOGPROB      logp[T], lse[T], entropy[T]?, hit[T] i32?; h[T,H], w[V,H], target[T] i32
+ *                                                                logp = (h w^T)[target] - lse; hit = the arg-max is the target.
+ *                                                                Logits exist in chunks only; attr n_valid > 0: ids >= n_valid
+ *                                                                are masked out. Outputs f32/f64. A negative target is a row
+ *                                                                not scored: logp 0, no gradient
+ * LOGPROB_BWD  dh[T,H], dw[V,H]?+=; dlogp[T], lse, h, w, target
+ * ADAMW        p, m, v (all updated), p_low?; g, gnorm2[1] f64?  attrs lr, beta1, beta2, eps, weight_decay, bias1, bias2
+ *                                                                (1 - beta^t), g_scale, max_norm (> 0: g scaled by min(1,
+ *                                                                max_norm/(sqrt(gnorm2)*g_scale + 1e-6))). p_low = p rounded
+ *                                                                (bf16). p f32/f64
+ * SQNORM       out[1] f64 +=; x                                  sum of squares, fixed order
+ * FILL         y                                                 attr value
+ * CAST         y; x                                              between f32, bf16, f64, f16 (alike: a copy); round to
+ *                                                                nearest even
  */
+/* clang-format on */
 #define LPO_OP_LIST(X)                                                                                       \
     X(LINEAR, "linear", 4, 0x1, 0)                                                                           \
     X(LINEAR_DX, "linear_dx", 3, 0x1, 0)                                                                     \
