@@ -15,7 +15,6 @@ void lpo_profile_start(void) {
 }
 
 lpo_status lpo_profile_save(const char *path, lpo_error *err) {
-    lpo_trace_stop();
     return lpo_trace_save_now(path, err);
 }
 

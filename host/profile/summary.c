@@ -24,8 +24,9 @@ typedef struct builder {
 } builder;
 
 static const char *const ORDER[] = {
-    "decode",  "preprocess", "patchify",    "tokenize", "wait:preprocess", "wait:step", "wait:data", "record",
-    "forward", "reduce",     "wait:reduce", "backward", "optimizer",       "step",      "kernel",    "copy"};
+    "decode",    "preprocess", "patchify", "tokenize", "submit", "wait:preprocess",
+    "wait:step", "wait:data",  "record",   "forward",  "reduce", "backward",
+    "optimizer", "step",       "kernel",   "copy"};
 enum { N_ORDER = sizeof ORDER / sizeof *ORDER, N_DATA = 4 };
 
 static int order_of(const char *stage) {
@@ -42,8 +43,10 @@ static bool is_op(const lpo_span *s) {
     return !strcmp(s->stage, "op");
 }
 
-static bool is_emulated(const char *device) {
-    return !strncmp(device, "emulated:", 9);
+/* HLS C in this process, a software card as it tells of itself, or as the host sees it. */
+static bool is_emulated(const lpo_summary *s, const char *device) {
+    return !strcmp(device, "csim") || !strncmp(device, "emulated:", 9) ||
+           (s->is_emulation && !strncmp(device, "fpga", 4));
 }
 
 const lpo_stage_time *lpo_summary_find(const lpo_summary *s, const char *stage, const char *device) {
@@ -54,13 +57,14 @@ const lpo_stage_time *lpo_summary_find(const lpo_summary *s, const char *stage, 
 }
 
 /* The row of a span, made when it is the first; -1 when there are too many. */
-static int row_of(lpo_stage_time *rows, int *n, const char *stage, const char *device, bool modelled) {
+static int row_of(const lpo_summary *s, lpo_stage_time *rows, int *n, const lpo_span *p, const char *stage) {
     for (int i = 0; i < *n; i++)
-        if (!strcmp(rows[i].stage, stage) && !strcmp(rows[i].device, device) && rows[i].modelled == modelled)
+        if (!strcmp(rows[i].stage, stage) && !strcmp(rows[i].device, p->device) &&
+            rows[i].modelled == p->modelled)
             return i;
     if (*n == LPO_SUMMARY_ROWS) return -1;
     rows[*n] = (lpo_stage_time){
-        .stage = stage, .device = device, .modelled = modelled, .emulated = is_emulated(device)};
+        .stage = stage, .device = p->device, .modelled = p->modelled, .emulated = is_emulated(s, p->device)};
     return (*n)++;
 }
 
@@ -145,7 +149,7 @@ static void own_time(builder *b, const lpo_trace_span *e, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const lpo_span *p = &e[i].span;
         const double end_s = p->start_s + p->seconds;
-        const int row = row_of(b->s->stage, &b->s->n_stages, p->stage, p->device, p->modelled);
+        const int row = row_of(b->s, b->s->stage, &b->s->n_stages, p, p->stage);
         if (row >= 0) add_work(b, &b->s->stage[row], p);
         while (depth && stack[depth - 1].end_s <= p->start_s + SLACK_S)
             close_one(b, stack, &depth, e[i].thread);
@@ -179,7 +183,7 @@ static void add_ops(builder *b) {
     for (size_t i = 0; i < b->log->n_spans; i++) {
         const lpo_span *p = &b->log->span[i].span;
         if (!is_op(p) || p->start_s < b->from_s || p->start_s > b->to_s) continue;
-        const int row = row_of(b->s->op, &b->s->n_ops, p->name ? p->name : "op", p->device, p->modelled);
+        const int row = row_of(b->s, b->s->op, &b->s->n_ops, p, p->name ? p->name : "op");
         if (row < 0) continue;
         add_work(b, &b->s->op[row], p);
         b->s->op[row].busy_s += p->seconds;
@@ -349,9 +353,8 @@ static void add_values(builder *b) {
 
 static int by_order(const void *x, const void *y) {
     const lpo_stage_time *p = x, *q = y;
-    const int emulated = p->emulated - q->emulated, modelled = p->modelled - q->modelled;
+    const int modelled = p->modelled - q->modelled;
     if (modelled) return modelled;
-    if (emulated) return emulated;
     const int o = order_of(p->stage) - order_of(q->stage);
     if (o) return o;
     const int stage = strcmp(p->stage, q->stage);
@@ -386,7 +389,8 @@ static lpo_status add_whole(lpo_summary *s, const lpo_trace_log *log, lpo_error 
     for (int i = 0; !st && i < all->n_stages; i++) {
         if (all->stage[i].modelled || all->stage[i].emulated) continue;
         if (!strcmp(all->stage[i].stage, "decode")) s->decode_s += all->stage[i].thread_s;
-        if (!strcmp(all->stage[i].stage, "preprocess")) s->preprocess_s += all->stage[i].thread_s;
+        if (!strcmp(all->stage[i].stage, "preprocess") && !strcmp(all->stage[i].device, "cpu"))
+            s->preprocess_s += all->stage[i].thread_s;
     }
     free(b.seg);
     free(all);
@@ -397,6 +401,8 @@ lpo_status lpo_summary_make(lpo_summary *out, const lpo_trace_log *log, int last
     builder b = {.s = out, .log = log};
     memset(out, 0, sizeof *out);
     if (!log->n_spans) return lpo_fail(err, LPO_EINVAL, "the trace holds no span");
+    for (size_t i = 0; i < log->n_values; i++)
+        if (!strcmp(log->value[i].name, "is:emulation")) out->is_emulation = log->value[i].value > 0;
     choose_window(&b, last_steps);
     lpo_status st = add_spans(&b, err);
     if (!st) st = overlap(&b, err);

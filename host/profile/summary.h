@@ -9,7 +9,7 @@
 
 typedef struct lpo_stage_time {
     const char *stage, *device; /* as lpo_span has them; of an op: its name */
-    bool modelled, emulated;    /* emulated: a software card's wall clock, measured but not on hardware */
+    bool modelled, emulated;    /* emulated: the wall clock of HLS C or a software card: no hardware's */
     int64_t n;                  /* spans */
     double busy_s;              /* of the window, any thread at it */
     double thread_s;            /* summed over threads */
@@ -39,7 +39,7 @@ typedef struct lpo_summary {
                                                                              pixels before and after; thread
                                                                              seconds */
     double vocab, threads;
-    bool bf16;
+    bool bf16, is_emulation; /* the run's cards are software ones */
     uint64_t n_dropped;
 } lpo_summary;
 

@@ -109,7 +109,9 @@ lpo_status lpo_trace_merge_card(lpo_trace_log *log, const char *path, lpo_error 
 
 lpo_status lpo_trace_save_now(const char *path, lpo_error *err) {
     lpo_trace_log log;
-    const char *card = getenv("LEANPO_CARD_TRACE");
+    const char *card = getenv("LEANPO_CARD_TRACE"), *emulation = getenv("XCL_EMULATION_MODE");
+    if (emulation && *emulation) lpo_trace_count("is:emulation", 1);
+    lpo_trace_stop();
     lpo_status s = lpo_trace_read(&log, err);
     if (!s && card && *card) s = lpo_trace_merge_card(&log, card, err);
     if (!s) s = lpo_trace_save(path, &log, err);

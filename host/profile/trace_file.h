@@ -17,6 +17,6 @@ lpo_status lpo_trace_load(lpo_trace_log *out, const char *path, lpo_error *err);
  * device CARD. A file that is not there adds nothing. */
 lpo_status lpo_trace_merge_card(lpo_trace_log *log, const char *path, lpo_error *err);
 
-/* The process's own trace with the card's, from $LEANPO_CARD_TRACE, into path. */
+/* Stops recording. The process's own trace with the card's, from $LEANPO_CARD_TRACE, into path. */
 lpo_status lpo_trace_save_now(const char *path, lpo_error *err);
 #endif

@@ -64,6 +64,12 @@ static const char *who_waits(const char *stage) {
     return NULL;
 }
 
+static const char *tag_of_device(const lpo_summary *s, const char *device) {
+    for (int i = 0; i < s->n_stages; i++)
+        if (!s->stage[i].modelled && !strcmp(s->stage[i].device, device)) return tag_of(&s->stage[i]);
+    return MEASURED;
+}
+
 static void one_stage(FILE *f, const lpo_stage_time *t, const lpo_summary *s, const lpo_roofline *r) {
     char work[64] = "", bound[48] = "";
     double share;
@@ -71,7 +77,7 @@ static void one_stage(FILE *f, const lpo_stage_time *t, const lpo_summary *s, co
     if (t->flops > 0)
         snprintf(work, sizeof work, "%8.1f GFLOP/s %7.1f GB/s", 1e-9 * t->flops / t->busy_s,
                  1e-9 * t->bytes / t->busy_s);
-    else if (t->bytes > 0)
+    else if (t->bytes > 5e7 * t->busy_s)
         snprintf(work, sizeof work, "%24.1f GB/s", 1e-9 * t->bytes / t->busy_s);
     if (b == LPO_BOUND_COMPUTE || b == LPO_BOUND_BANDWIDTH)
         snprintf(bound, sizeof bound, "%s %.0f%%", lpo_bound_name(b), 100 * share);
@@ -135,7 +141,9 @@ static void roofline(FILE *f, const lpo_summary *s, const lpo_roofline *r) {
 
 static void preprocess(FILE *f, const lpo_summary *s, const lpo_advice *a) {
     if (!a->has_frames) return;
-    line(f, MEASURED, "preprocess: %.4g frames %s of %.0f pixels to %.0f take %.3f ms of cpu", a->frames,
+    const bool on_cpu = !strcmp(a->device, "cpu");
+    line(f, tag_of_device(s, a->device),
+         "preprocess: %.4g frames %s of %.0f pixels to %.0f take %.3f ms of %s", a->frames,
          a->from_cache ? "in all (cached since)" : a_step(s) + 1, s->frame_pixels, s->prep_pixels,
          1e3 * a->cpu_s);
     line(f, MODELLED, "  on a card: %.3f ms = longest of up %.3f, kernel %.3f at %.0f MHz, down %.3f",
@@ -153,14 +161,18 @@ static void preprocess(FILE *f, const lpo_summary *s, const lpo_advice *a) {
 static void reduction(FILE *f, const lpo_summary *s, const lpo_advice *a) {
     char logits[24], logps[24];
     if (!a->has_reduce) return;
-    line(f, MEASURED, "reduce: %.0f tokens a step in %.4g calls take %.4f ms", a->tokens, a->calls,
-         1e3 * a->reduce_s);
+    const bool on_cpu = !strcmp(a->reduce_device, "cpu");
+    line(f, tag_of_device(s, a->reduce_device), "reduce: %.0f tokens a step in %.4g calls take %.4f ms on %s",
+         a->tokens, a->calls, 1e3 * a->reduce_s, a->reduce_device);
     line(f, MODELLED, "  on a card: %.4f ms = up %.4f + kernel %.4f + down %.4f, most of it 13 us a transfer",
          1e3 * a->reduce_card_s, 1e3 * a->reduce_up_s, 1e3 * a->reduce_kernel_s, 1e3 * a->reduce_down_s);
     const double change_s = a->reduce_s - a->reduce_card_s;
-    line(f, MODELLED, "  -> %s %.4f ms a step (%.2f%%): %s", change_s > 0 ? "wins" : "costs",
-         1e3 * fabs(change_s), 100 * fabs(change_s) / s->step_s,
-         a->reduce_pays ? "try --place reduce=fpga" : "leave reduce=cpu");
+    if (!on_cpu)
+        line(f, MODELLED, "  -> profile with --place reduce=cpu to learn what the card saves");
+    else
+        line(f, MODELLED, "  -> %s %.4f ms a step (%.2f%%): %s", change_s > 0 ? "wins" : "costs",
+             1e3 * fabs(change_s), 100 * fabs(change_s) / s->step_s,
+             a->reduce_pays ? "try --place reduce=fpga" : "leave reduce=cpu");
     if (a->logits_bytes > 0)
         line(f, MODELLED, "never send logits: %s a step, %.3f ms up; the log-probabilities are %s, %.4f ms",
              size_text(logits, a->logits_bytes), 1e3 * a->logits_s, size_text(logps, 4 * a->tokens),

@@ -275,7 +275,6 @@ static lpo_status write_trace(const lpo_run *r, lpo_status s, lpo_error *err) {
     lpo_trace_count("is:vocab", r->session.info.vocab_size);
     lpo_trace_count("is:threads", r->session.n_threads);
     lpo_trace_count("is:bf16", p->dtype == LPO_BF16);
-    lpo_trace_stop();
     lpo_status saved = lpo_run_path(path, r, "trace.json", s ? NULL : err);
     if (!saved) saved = lpo_trace_save_now(path, s ? NULL : err);
     return s ? s : saved;
