@@ -3,7 +3,7 @@
 include(GNUInstallDirs)
 set(LEANPO_SIM ${CMAKE_BINARY_DIR}/sim)
 target_compile_definitions(xclbin PRIVATE LEANPO_SIM_BUILD="${LEANPO_SIM}" LEANPO_SIM_INSTALLED="${CMAKE_INSTALL_LIBDIR}/leanpo/sim")
-foreach(h card_kernel.h hls_stream.h)
+foreach(h card_kernel.h hls_stream.h hls_fifo.h)
   configure_file(sim/include/${h} ${LEANPO_SIM}/include/${h} COPYONLY)
 endforeach()
 foreach(f timing.h timing.c) # what kernels tell the timing model: theirs and ours alike

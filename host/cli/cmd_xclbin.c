@@ -218,6 +218,8 @@ static int build(int argc, char **argv) {
         {"bank", CLI_STR, &unused, "[K.]ARG=N", "memory bank of a pointer argument (0; may be given again)"},
         {"bank-mib", CLI_INT, &o.bank_mib, "N", "size of a bank (16384)"},
         {"include", CLI_STR, &unused, "DIR", "folder of headers (also -I; may be given again)"},
+        {"bounded-fifo", CLI_FLAG, &o.bounded_fifo, NULL,
+         "streams of their declared depth, DATAFLOW processes at once: finds deadlocks"},
         {"cflags", CLI_STR, &o.cflags, "'FLAGS'", "more compiler flags"},
         {"out", CLI_STR, &unused, "F.xclbin", "file to write (also -o)"},
         {0}};
@@ -271,7 +273,7 @@ int cmd_xclbin(int argc, char **argv) {
              "damaged\n"
              "leanpo xclbin pack --section K=F ... -o F.xclbin\n"
              "leanpo xclbin build SOURCE... --kernel 'void NAME(...)' [--cus [K=]N] [--bank ARG=N] [-I DIR] "
-             "-o "
+             "[--bounded-fifo] -o "
              "F.xclbin");
         return CLI_OK;
     }

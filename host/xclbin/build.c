@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "leanpo/xclbin.h"
+#include "xclbin/dataflow.h"
 #include "xclbin/format.h"
 #include "xclbin/signature.h"
 
@@ -29,7 +30,7 @@ typedef struct build {
     char dir[4096], include[4096];
     xb_kernel kernels[MAX_KERNELS];
     int cus[MAX_KERNELS], n_cus; /* of each kernel, of all */
-    int n_memories;
+    int n_memories, n_regions;
     lpo_error *err;
 } build;
 
@@ -80,10 +81,18 @@ static const char *compiler(int cxx) {
     return v && *v ? v : cxx ? "c++" : "cc";
 }
 
-static lpo_status compile(build *b, const char *source, int cxx, const char *object) {
+/* A template's static is one for the whole process in GNU's C++, unless told otherwise; compute units need
+ * theirs. */
+static const char *own_statics(int cxx) {
+    return cxx && !strstr(compiler(cxx), "clang") ? "-fno-gnu-unique" : "";
+}
+
+static lpo_status compile(build *b, const char *source, int cxx, const char *how, const char *object) {
     words w = {.n = 0};
     add_split(b, &w, compiler(cxx));
-    add_split(b, &w, "-O2 -g1 -fPIC -Wno-unknown-pragmas -Wno-unused-label -c");
+    add_split(b, &w, "-O2 -g1 -fPIC -Wno-unknown-pragmas -Wno-unused-label");
+    add_split(b, &w, own_statics(cxx));
+    add_split(b, &w, how);
     for (int i = 0; i < b->o->n_include_dirs; i++) {
         add(b, &w, "-I");
         add(b, &w, b->o->include_dirs[i]);
@@ -99,23 +108,26 @@ static lpo_status compile(build *b, const char *source, int cxx, const char *obj
 
 /* The account of hls/timing.h comes with every container: weak, so that sources which bring it keep theirs.
  */
-static const char thunk_head[] =
+static const char thunk_timing[] =
     "#pragma weak lpo_hls_timing_begin\n#pragma weak lpo_hls_timing_get\n#pragma weak lpo_hls_timing_region\n"
     "#pragma weak lpo_hls_timing_stage\n#pragma weak lpo_hls_timing_loop\n#pragma weak lpo_hls_timing_burst\n"
-    "#include \"hls/timing.c\"\n#include \"card_kernel.h\"\n#include <string.h>\n"
-    "static void timing_end(uint64_t *cycles, uint64_t *bytes) {\n"
+    "#include \"hls/timing.c\"\n"
+    "__attribute__((unused)) static void timing_end(uint64_t *cycles, uint64_t *bytes) {\n"
     "    lpo_hls_timing t;\n"
     "    lpo_hls_timing_get(&t);\n"
     "    *cycles = lpo_hls_timing_region(&t);\n"
     "    *bytes = 0;\n"
     "    for (int s = 0; s < HLS_MAX_STAGES; s++) *bytes += t.bytes[s];\n"
-    "}\n"
-    "const card_timing card_timing_model = {lpo_hls_timing_begin, timing_end};\n";
+    "}\n";
 
 static lpo_status write_thunk(build *b, const char *path) {
     FILE *f = fopen(path, "w");
     if (!f) return lpo_fail(b->err, LPO_EIO, "%s: %s", path, strerror(errno));
-    fputs(thunk_head, f);
+    fputs("#include \"card_kernel.h\"\n#include <string.h>\n", f);
+    fputs(thunk_timing, f);
+    /* Processes that run at once share the account of a thread: their stages would mix. */
+    if (!b->o->bounded_fifo)
+        fputs("const card_timing card_timing_model = {lpo_hls_timing_begin, timing_end};\n", f);
     for (int i = 0; i < b->o->n_kernels; i++) {
         const xb_kernel *k = &b->kernels[i];
         fprintf(f, "void %s(", k->name);
@@ -144,6 +156,28 @@ static lpo_status write_thunk(build *b, const char *path) {
     return LPO_OK;
 }
 
+/* Preprocess, turn the calls of DATAFLOW regions into processes, compile. */
+static lpo_status compile_bounded(build *b, const char *source, int i, const char *object) {
+    char *before = lpo_arena_printf(b->arena, "%s/%d.before", b->dir, i),
+         *after = lpo_arena_printf(b->arena, "%s/%d.ii", b->dir, i), *text = NULL, *out = NULL;
+    size_t size, out_size;
+    int n = 0, cxx = is_cxx(source);
+    if (!before || !after) return lpo_fail(b->err, LPO_ENOMEM, "out of memory");
+    lpo_status st = compile(b, source, cxx, "-E -dD -DLEANPO_BOUNDED_FIFO", before);
+    if (!st) st = lpo_file_read(&text, &size, before, 256 << 20, b->err);
+    if (!st) st = xb_dataflow_rewrite(&out, &out_size, &n, text, size, source, b->err);
+    if (!st && n && !cxx)
+        st = lpo_fail(
+            b->err, LPO_EUNSUPPORTED,
+            "%s: the channels of DATAFLOW in C are arrays; --bounded-fifo checks hls::stream of C++", source);
+    if (!st) st = lpo_file_write(after, out, out_size, b->err);
+    if (!st) st = cxx ? compile(b, after, 1, "-c", object) : compile(b, source, 0, "-c", object);
+    b->n_regions += n;
+    free(text);
+    free(out);
+    return st;
+}
+
 static lpo_status compile_all(build *b, const char *so) {
     words link = {.n = 0};
     int cxx = 0;
@@ -158,10 +192,17 @@ static lpo_status compile_all(build *b, const char *so) {
         const char *source = i < b->o->n_sources ? b->o->sources[i] : thunk;
         char *object = lpo_arena_printf(b->arena, "%s/%d.o", b->dir, i);
         if (!object) return lpo_fail(b->err, LPO_ENOMEM, "out of memory");
-        st = compile(b, source, is_cxx(source), object);
+        if (b->o->bounded_fifo && source != thunk)
+            st = compile_bounded(b, source, i, object);
+        else
+            st = compile(b, source, is_cxx(source), "-c", object);
         add(b, &link, object);
     }
     if (st) return st;
+    if (b->o->bounded_fifo && !b->n_regions)
+        return lpo_fail(b->err, LPO_EUNSUPPORTED,
+                        "%s: no DATAFLOW region in the sources: bounded FIFOs would check nothing",
+                        b->o->out);
     add_split(b, &link, b->o->cflags);
     add_split(b, &link, "-lm");
     st = run(b, &link, b->o->out);

@@ -114,7 +114,8 @@ typedef struct lpo_xclbin_build_options {
     int cus;                       /* compute units of each kernel, 1..32 */
     const char *const *kernel_cus; /* "vadd=2": over `cus` for that kernel */
     int n_kernel_cus;
-    int bank_mib;       /* size of each bank */
+    int bank_mib;     /* size of each bank */
+    int bounded_fifo; /* C++: streams have their depth, DATAFLOW processes run at once, deadlocks are found */
     const char *cflags; /* more compiler flags, split at spaces; NULL: none */
     const char *out;
 } lpo_xclbin_build_options;
