@@ -145,10 +145,12 @@ static void preprocess(FILE *f, const lpo_summary *s, const lpo_advice *a) {
     line(f, tag_of_device(s, a->device),
          "preprocess: %.4g frames %s of %.0f pixels to %.0f take %.3f ms of %s", a->frames,
          a->from_cache ? "in all (cached since)" : a_step(s) + 1, s->frame_pixels, s->prep_pixels,
-         1e3 * a->cpu_s);
+         1e3 * a->cpu_s, a->device);
     line(f, MODELLED, "  on a card: %.3f ms = longest of up %.3f, kernel %.3f at %.0f MHz, down %.3f",
          1e3 * a->card_s, 1e3 * a->up_s, 1e3 * a->kernel_s, 1e-6 * LPO_FPGA_CLOCK_HZ, 1e3 * a->down_s);
-    if (a->from_cache)
+    if (!on_cpu)
+        line(f, MODELLED, "  -> profile with --place preprocess=cpu to learn what the card saves");
+    else if (a->from_cache)
         line(f, MODELLED,
              "  -> no frame is preprocessed in a step: a card saves %.3f ms once, steps stay %.2f ms",
              1e3 * fmax(0, a->cpu_s - a->card_s), 1e3 * s->step_s);
