@@ -6,14 +6,17 @@
  * would have alone. One pass of the model serves all that run (generator_pass.c); who is done leaves. */
 #include "model/generator_state.h"
 
+#include "kernels/cpu/cpu.h"
 #include "model/parts.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A shorter common beginning is not worth waiting a pass for. */
 enum { LEAST_SHARED = 8, MAX_SEQS = 256 };
 static const size_t CACHE_BYTES = (size_t)4 << 30;
+static const int64_t WORTH_THREADS = 1 << 14; /* logits to draw from */
 
 static void list_push(gen_list *l, gen_live *s) {
     s->next = NULL;
@@ -87,9 +90,11 @@ lpo_status lpo_generator_create(lpo_generator **out, lpo_model *m, const lpo_gen
     const size_t n = st ? 0 : (size_t)g->o.max_seqs;
     if (!st) st = lpo_kv_init(&g->kv, m, g->o.cache_bytes, 2 * (int)n, err);
     g->live = calloc(n, sizeof *g->live);
-    g->work = malloc((size_t)m->config.vocab_size * sizeof *g->work);
+    g->drawing = calloc(n, sizeof *g->drawing);
+    g->n_work = lpo_cpu_threads();
+    g->work = malloc((size_t)g->n_work * (size_t)m->config.vocab_size * sizeof *g->work);
     g->arena = lpo_arena_create(1 << 20);
-    if (!st && (!g->live || !g->work || !g->arena))
+    if (!st && (!g->live || !g->drawing || !g->work || !g->arena))
         st = lpo_fail(err, LPO_ENOMEM, "no memory for a generator of %zu sequences", n);
     if (!st) st = lpo_tape_create(&g->tape, lpo_model_placement(m), err);
     if (st)
@@ -113,6 +118,7 @@ void lpo_generator_destroy(lpo_generator *g) {
     lpo_arena_destroy(g->arena);
     free(g->logits);
     free(g->live);
+    free(g->drawing);
     free(g->work);
     free(g);
 }
@@ -289,14 +295,29 @@ static bool is_eos(const lpo_model *m, int32_t id) {
     return false;
 }
 
-/* Draw the next token of one sequence from its row of logits and book it. */
-static lpo_status take_token(lpo_generator *g, gen_live *s, const float *logits, lpo_error *err) {
+/* The next token of a sequence, from its row of logits. */
+static void draw(lpo_generator *g, gen_live *s, const float *logits, lpo_candidate *work) {
+    const int k = s->out.n_ids;
+    s->drawn = lpo_sample_row(logits, s->o.n_valid, &s->o, &s->rng, work);
+    if (s->o.forced && k < s->o.n_forced) s->drawn = s->o.forced[k];
+    s->drawn_logp = (float)lpo_sample_logp(logits, g->m->config.vocab_size, s->drawn);
+}
+
+/* Every sequence has its own random numbers: they are drawn at once, each by one thread. */
+static void draw_all(lpo_generator *g, gen_live *const *some, int n) {
+    const int64_t V = g->m->config.vocab_size;
+    const int want = lpo_cpu_threads_for(n * V, WORTH_THREADS),
+              n_threads = want < g->n_work ? want : g->n_work;
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+    for (int i = 0; i < n; i++) draw(g, some[i], g->logits + i * V, g->work + omp_get_thread_num() * V);
+}
+
+static lpo_status take_token(lpo_generator *g, gen_live *s, lpo_error *err) {
     lpo_gen_seq *o = &s->out;
     lpo_status st = grow(s, err);
     if (st) return st;
-    int32_t id = lpo_sample_row(logits, s->o.n_valid, &s->o, &s->rng, g->work);
-    if (s->o.forced && o->n_ids < s->o.n_forced) id = s->o.forced[o->n_ids];
-    o->logps[o->n_ids] = (float)lpo_sample_logp(logits, g->m->config.vocab_size, id);
+    const int32_t id = s->drawn;
+    o->logps[o->n_ids] = s->drawn_logp;
     g->stats.new_tokens++;
     if (is_eos(g->m, id)) {
         o->finished = s->over = true;
@@ -330,7 +351,7 @@ static void leave(lpo_generator *g, gen_live *s) {
 
 /* Book the pass: rows computed, tokens drawn, beginnings handed on, places freed. */
 static lpo_status book(lpo_generator *g, lpo_error *err) {
-    int n = 0, out = 0;
+    int n = 0;
     lpo_status st = LPO_OK;
     for (int i = 0; i < g->n_live; i++) {
         gen_live *s = g->live[i];
@@ -338,14 +359,17 @@ static lpo_status book(lpo_generator *g, lpo_error *err) {
         s->p.done += s->n_feed;
     }
     for (int i = 0; i < g->n_live && !st; i++) st = take_shared(g, g->live[i], err);
-    for (int i = 0; i < g->n_live && !st; i++) {
+    for (int i = 0; i < g->n_live; i++) {
         gen_live *s = g->live[i];
         if (!s->n_feed || s->p.done < s->p.n_ids) continue;
         free(s->pos);
         s->pos = NULL;
-        st = take_token(g, s, g->logits + (size_t)out++ * (size_t)g->m->config.vocab_size, err);
+        g->drawing[n++] = s;
     }
+    draw_all(g, g->drawing, n);
+    for (int i = 0; i < n && !st; i++) st = take_token(g, g->drawing[i], err);
     if (st) return st;
+    n = 0;
     for (int i = 0; i < g->n_live; i++) {
         gen_live *s = g->live[i];
         if (s->over)

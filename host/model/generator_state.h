@@ -40,6 +40,8 @@ typedef struct gen_live {
     int32_t *pos;                      /* [3 n_ids] until the prompt is computed */
     int32_t next_pos, last_id, n_feed; /* n_feed: rows in this pass */
     bool over;
+    int32_t drawn;    /* of this pass, */
+    float drawn_logp; /* and its log-probability */
     lpo_gen_seq out;
     int cap; /* room in out's arrays */
 } gen_live;
@@ -69,7 +71,8 @@ struct lpo_generator {
     lpo_generator_options o;
     lpo_kv kv;
     gen_list queue, answered;
-    gen_live **live; /* [max_seqs], in the order they came */
+    gen_live **live;    /* [max_seqs], in the order they came */
+    gen_live **drawing; /* [max_seqs], those of this pass's logits */
     int n_live;
     gen_clip *clips;
     size_t rows_bytes; /* of all encodings */
@@ -79,7 +82,8 @@ struct lpo_generator {
     float *logits; /* [cap_logits, vocab] */
     int32_t cap_logits;
     uint64_t pass;
-    lpo_candidate *work; /* [vocab] */
+    lpo_candidate *work; /* [n_work, vocab]: of a thread that draws */
+    int n_work;
     lpo_generator_stats stats;
 };
 

@@ -83,7 +83,8 @@ int32_t lpo_sample_row(const float *logits, int32_t n_valid, const lpo_gen_optio
 
 double lpo_sample_logp(const float *logits, int32_t n_vocab, int32_t id) {
     double max = -INFINITY, sum = 0;
-    for (int32_t i = 0; i < n_vocab; i++) max = fmax(max, (double)logits[i]);
+    for (int32_t i = 0; i < n_vocab; i++)
+        if ((double)logits[i] > max) max = (double)logits[i];
     for (int32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - max);
     return (double)logits[id] - max - log(sum);
 }
