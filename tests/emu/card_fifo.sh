@@ -6,7 +6,7 @@ cd "$(dirname "$0")" || exit 2
 [ -n "${LEANPO:-}" ] && [ -x "${EMU:-}/emu_card_fifo" ] || { echo "SKIP: no XRT in this build (scripts/packages install card)"; exit 77; }
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 export TMPDIR=$tmp/tmp; mkdir "$TMPDIR"
-eval "$("$LEANPO" devices --xrt-env)" || exit 1
+xrt=$("$LEANPO" devices --xrt-env) && eval "$xrt" || exit 1
 failed=0 passed=0
 result() { if [ "$1" = 0 ]; then passed=$((passed + 1)); echo "ok   $2"; else failed=$((failed + 1)); echo "FAIL $2"; tail -20 "$tmp/log" | sed 's/^/     /'; fi; }
 
