@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor.c -- see doctor.h. Everything optional is looked for with dlopen, as the drivers themselves will. */
 #include "leanpo/doctor.h"
+#include "doctor_card.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -23,7 +24,7 @@ static void cpu_isa(lpo_finding *f) {
 #endif
 }
 
-static void library(lpo_finding *f, const char *name, const char *const *sonames, const char *fix) {
+void lpo_doctor_library(lpo_finding *f, const char *name, const char *const *sonames, const char *fix) {
     f->name = name;
     f->state = LPO_ABSENT;
     f->fix = fix;
@@ -39,43 +40,38 @@ static void library(lpo_finding *f, const char *name, const char *const *sonames
     snprintf(f->detail, sizeof f->detail, "%s not found", sonames[0]);
 }
 
-static void opencl_icds(lpo_finding *f) {
-    const char *dir = getenv("OCL_ICD_VENDORS");
-    if (!dir) dir = "/etc/OpenCL/vendors";
-    DIR *d = opendir(dir);
-    int n = 0;
-    for (struct dirent *e; d && (e = readdir(d));) {
-        size_t len = strlen(e->d_name);
-        n += len > 4 && !strcmp(e->d_name + len - 4, ".icd");
-    }
-    if (d) closedir(d);
-    f->name = "OpenCL platforms";
-    f->state = n ? LPO_FOUND : LPO_ABSENT;
-    snprintf(f->detail, sizeof f->detail, "%d ICD files in %s", n, dir);
-    f->fix = n ? NULL : "apt-get install pocl-opencl-icd (CPU), or your GPU vendor's OpenCL package";
+static bool is_icd(const char *name) {
+    size_t len = strlen(name);
+    return len > 4 && !strcmp(name + len - 4, ".icd");
 }
 
-static void xrt_env(lpo_finding *f) {
-    const char *xrt = getenv("XILINX_XRT");
-    f->name = "XILINX_XRT";
-    f->state = xrt ? LPO_FOUND : LPO_ABSENT;
-    snprintf(f->detail, sizeof f->detail, "%s", xrt ? xrt : "not set: XRT programs end at once without it");
-    f->fix = xrt ? NULL : "export XILINX_XRT=/opt/xilinx/xrt (or where XRT is installed)";
+/* OCL_ICD_VENDORS names a folder of .icd files, or one such file. */
+static void opencl_icds(lpo_finding *f) {
+    const char *set = getenv("OCL_ICD_VENDORS"), *at = set ? set : "/etc/OpenCL/vendors";
+    DIR *d = opendir(at);
+    int n = !d && is_icd(at) && access(at, R_OK) == 0;
+    for (struct dirent *e; d && (e = readdir(d));) n += is_icd(e->d_name);
+    if (d) closedir(d);
+    f->name = "OpenCL platforms";
+    f->state = n ? LPO_FOUND : set ? LPO_BROKEN : LPO_ABSENT;
+    snprintf(f->detail, sizeof f->detail, "%d ICD file%s in %.200s", n, n == 1 ? "" : "s", at);
+    f->fix = n     ? NULL
+             : set ? "unset OCL_ICD_VENDORS, or eval \"$(leanpo devices --xrt-env)\""
+                   : "apt-get install pocl-opencl-icd (CPU), or your GPU vendor's OpenCL package";
 }
 
 int lpo_doctor(lpo_finding *out, int max) {
-    lpo_finding all[8];
+    lpo_finding all[4 + LPO_DOCTOR_CARD_FINDINGS];
     int n = 0;
     memset(all, 0, sizeof all);
     cpu_isa(&all[n++]);
-    library(&all[n++], "CUDA driver", (const char *const[]){"libcuda.so.1", NULL},
-            "install the NVIDIA driver; without it the backbone runs on the CPU");
-    library(&all[n++], "OpenCL loader", (const char *const[]){"libOpenCL.so.1", NULL},
-            "apt-get install ocl-icd-libopencl1");
+    lpo_doctor_library(&all[n++], "CUDA driver", (const char *const[]){"libcuda.so.1", NULL},
+                       "install the NVIDIA driver; without it the backbone runs on the CPU");
+    lpo_doctor_library(&all[n++], "OpenCL loader", (const char *const[]){"libOpenCL.so.1", NULL},
+                       "apt-get install ocl-icd-libopencl1");
     opencl_icds(&all[n++]);
-    library(&all[n++], "XRT", (const char *const[]){"libxrt_coreutil.so.2", NULL},
-            "apt-get install libxrt-coreutil (or AMD's XRT package)");
-    xrt_env(&all[n++]);
+    lpo_doctor_card(&all[n], "");
+    n += LPO_DOCTOR_CARD_FINDINGS;
     for (int i = 0; i < n && i < max; i++) out[i] = all[i];
     return n;
 }
