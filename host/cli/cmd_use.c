@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_use.c -- the commands that use a model: score, eval, generate, pairs. */
+/* cmd_use.c -- the commands that use a model: score, eval, generate. */
 #include "cli.h"
 #include "leanpo/train.h"
 
@@ -145,46 +145,4 @@ int cmd_generate(int argc, char **argv) {
         putchar('\n');
     free(answer);
     return rc;
-}
-
-int cmd_pairs(int argc, char **argv) {
-    lpo_sample_pairs_options o = lpo_sample_pairs_options_default();
-    int json = 0, n_rest, rc;
-    const cli_option opts[] = {
-        MODEL_OPTIONS(o),
-        {"data", CLI_STR, &o.data, "qa.jsonl", "questions with answers"},
-        {"out", CLI_STR, &o.out, "pairs.jsonl", "pairs in TRL's form, with trust_* and augment"},
-        {"samples", CLI_INT, &o.n_samples, "N", "answers per question and per view (default 2)"},
-        {"augment", CLI_STR, &o.augment, "SPEC", "the view losers come from (default grey,noise=8,shuffle)"},
-        {"temperature", CLI_REAL, &o.temperature_chosen, "X", "of answers on the video (default .7)"},
-        {"temperature-rejected", CLI_REAL, &o.temperature_rejected, "X",
-         "of answers on the augmented view (default 1)"},
-        {"min-gap", CLI_REAL, &o.min_gap, "X",
-         "content-word F1 difference above which a pair is kept (default .1)"},
-        {"max-tokens", CLI_INT, &o.max_tokens, "N", "longest answer (default 32)"},
-        {"batch-size", CLI_INT, &o.batch_size, "N", "questions sampled together (default 64)"},
-        {"seed", CLI_U64, &o.seed, "N", "of the sampling and the augmentation"},
-        {"limit", CLI_I64, &o.limit, "N", "only the first N records"},
-        {"json", CLI_FLAG, &json, NULL, "the summary as JSON"},
-        {0},
-    };
-    if ((rc = cli_parse("pairs", opts, argc, argv, &n_rest, NULL, NULL)) ||
-        (rc = no_rest("pairs", n_rest, argv)))
-        return rc;
-    if ((rc = need("pairs", o.model, "model")) || (rc = need("pairs", o.data, "data")) ||
-        (rc = need("pairs", o.out, "out")))
-        return rc;
-    lpo_sample_pairs_result r;
-    lpo_error err;
-    if (lpo_sample_pairs(&r, &o, cli_progress, NULL, &err)) return cli_fail("pairs", &err);
-    if (json)
-        return cli_print_json(json_pack("{sI sI sI sf sf sf ss}", "n_questions", (json_int_t)r.n_questions,
-                                        "n_pairs", (json_int_t)r.n_pairs, "n_bad", (json_int_t)r.n_bad,
-                                        "trust_chosen", r.trust_chosen, "trust_rejected", r.trust_rejected,
-                                        "seconds", r.seconds, "out", o.out));
-    printf("%lld pairs from %lld questions (%lld skipped) -> %s\ntrust (content-word F1): chosen %.3f, "
-           "rejected %.3f\n",
-           (long long)r.n_pairs, (long long)r.n_questions, (long long)r.n_bad, o.out, r.trust_chosen,
-           r.trust_rejected);
-    return CLI_OK;
 }

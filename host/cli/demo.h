@@ -7,6 +7,7 @@
 #ifndef LPO_CLI_DEMO_H
 #define LPO_CLI_DEMO_H
 #include "cli.h"
+#include "leanpo/pairs.h"
 #include "leanpo/train.h"
 
 enum { DEMO_PATH = 4096, DEMO_SEEDS = 32, DEMO_CURVE = 64, DEMO_STAGES = 16 };

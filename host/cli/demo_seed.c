@@ -190,22 +190,31 @@ static lpo_status supervise(const demo *d, demo_seed *s, lpo_error *err) {
 static lpo_status sample(const demo *d, demo_seed *s, const char *qa, const char *to, demo_pairs kind,
                          lpo_error *err) {
     char data[DEMO_PATH + 64], out[DEMO_PATH + 64];
-    lpo_sample_pairs_result r;
+    lpo_pairs_result r;
     snprintf(data, sizeof data, "%s/%s", s->world, qa);
     snprintf(out, sizeof out, "%s/%s", s->world, to);
-    lpo_sample_pairs_options o = lpo_sample_pairs_options_default();
+    lpo_pairs_options o = lpo_pairs_options_default();
+    o.templates = s->world;
+    o.max_tokens = 32;
+    o.no_prior = kind == DEMO_NO_HINT;
+    o.no_reflection = kind == DEMO_NO_REFLECTION || kind == DEMO_NO_HINT; /* reflection shows the truth too */
+    o.resume = 1;
+    if (kind == DEMO_PLAIN_LOSER) o.augment = "none";
     o.model = s->sft_model;
     o.data = data;
     o.out = out;
     o.place = d->place;
     o.seed = s->seed;
     o.n_threads = d->n_threads;
-    lpo_status st = lpo_sample_pairs(&r, &o, cli_progress, NULL, err);
+    lpo_status st = lpo_pairs(&r, &o, cli_progress, NULL, err);
     if (st) return st;
     s->pairs[kind].n_questions = r.n_questions;
     s->pairs[kind].n_pairs = r.n_pairs;
     s->pairs[kind].trust_chosen = r.trust_chosen;
     s->pairs[kind].trust_rejected = r.trust_rejected;
+    s->pairs[kind].rho = r.rho;
+    s->pairs[kind].rho_low = r.rho_low;
+    s->pairs[kind].rho_high = r.rho_high;
     return LPO_OK;
 }
 

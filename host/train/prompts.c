@@ -24,7 +24,7 @@ static const struct {
      "the "
      "question in your own words.",
      "{question} hint {answer}", QUESTION | ANSWER, QUESTION | ANSWER},
-    {"reflect.txt",
+    {"reflection.txt",
      "{question}\n\nA first answer was: {draft}\nThe correct answer is: {answer}\nReflect on what the first "
      "answer "
      "gets wrong or leaves out, look at the video again, and write the improved answer only.",
@@ -86,6 +86,10 @@ static lpo_status read_file(char **out, const char *dir, lpo_prompt_kind kind, l
         /* An editor's final newline is no part of the prompt. */
         if (!s && n && (*out)[n - 1] == '\n') (*out)[n - 1] = 0;
         if (!s) s = check(*out, kind, path, err);
+    } else if (kind != LPO_PROMPT_JUDGE) {
+        s = lpo_fail(err, LPO_ENOTFOUND,
+                     "%s: no such template (leanpo pairs --print-templates DIR writes a folder to edit)",
+                     path);
     } else if (!(*out = strdup(KIND[kind].plain))) {
         s = lpo_fail(err, LPO_ENOMEM, "%s: out of memory", dir);
     }

@@ -23,9 +23,9 @@ typedef struct lpo_prompt_values {
     const char *question, *answer, *draft, *candidate;
 } lpo_prompt_values;
 
-/* from: NULL or "plain" (English sentences, for models that follow instructions), "world" (the few symbols
- * the moving-shapes model is taught), or a folder with prior.txt, reflect.txt and judge.txt, of which a
- * missing one is the plain one. A template that lacks a slot it needs, or has one nobody knows, is
+/* from: NULL or "plain" (English sentences, for models that follow instructions), "world" (the few words the
+ * moving-shapes model is taught), or a folder with prior.txt, reflection.txt and, for a judge who wants
+ * another than the plain one, judge.txt. A template that lacks a slot it needs, or has one nobody knows, is
  * LPO_EFORMAT naming the file and the slot. */
 lpo_status lpo_prompts_open(lpo_prompts *out, const char *from, lpo_error *err);
 void lpo_prompts_close(lpo_prompts *p); /* a zeroed one is fine */

@@ -29,13 +29,14 @@ Test(prompts, fill) {
     lpo_error err;
     lpo_prompts p;
     char *dir = folder();
+    put(dir, "reflection.txt", "{draft} {question} {answer}");
     put(dir, "prior.txt", "{\"q\": {question}, {}} {answer}{answer}\n");
     cr_assert_eq(lpo_prompts_open(&p, dir, &err), LPO_OK, "%s", err.msg);
     lpo_arena *a = lpo_arena_create(1024);
     cr_expect_str_eq(lpo_prompts_fill(a, &p, LPO_PROMPT_PRIOR,
                                       &(lpo_prompt_values){.question = "{answer}?", .answer = "42"}),
                      "{\"q\": {answer}?, {}} 4242");
-    cr_expect(strstr(p.text[LPO_PROMPT_REFLECT], "{draft}"), "a file that is missing is the plain one");
+    cr_expect(strstr(p.text[LPO_PROMPT_JUDGE], "{candidate}"), "without judge.txt, the plain one");
     lpo_arena_destroy(a);
     lpo_prompts_close(&p);
     lpo_dir_remove(dir, &err);
@@ -46,13 +47,16 @@ Test(prompts, slots_are_checked) {
     lpo_error err;
     lpo_prompts p;
     char *dir = folder();
-    put(dir, "reflect.txt", "{question} was answered {draft}");
+    put(dir, "prior.txt", "{question} {answer}");
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_ENOTFOUND);
+    cr_expect(strstr(err.msg, "reflection.txt"), "%s", err.msg);
+    put(dir, "reflection.txt", "{question} was answered {draft}");
     cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
-    cr_expect(strstr(err.msg, "reflect.txt") && strstr(err.msg, "{answer}"), "%s", err.msg);
-    put(dir, "reflect.txt", "{question} {draft} {answer}\n{anwser}");
+    cr_expect(strstr(err.msg, "reflection.txt") && strstr(err.msg, "{answer}"), "%s", err.msg);
+    put(dir, "reflection.txt", "{question} {draft} {answer}\n{anwser}");
     cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
-    cr_expect(strstr(err.msg, "reflect.txt:2") && strstr(err.msg, "{anwser}"), "%s", err.msg);
-    put(dir, "reflect.txt", "{question} {draft} {answer} {candidate}");
+    cr_expect(strstr(err.msg, "reflection.txt:2") && strstr(err.msg, "{anwser}"), "%s", err.msg);
+    put(dir, "reflection.txt", "{question} {draft} {answer} {candidate}");
     cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
     cr_expect(strstr(err.msg, "{candidate}"), "%s", err.msg);
     lpo_dir_remove(dir, &err);

@@ -14,7 +14,7 @@
 typedef struct lpo_pairs_options {
     const char *model, *data, *out; /* folder, QA lines, pairs */
     const char *place, *dtype, *chat_template;
-    const char *templates; /* "plain" (default), "world" or a folder: prior.txt, reflect.txt, judge.txt */
+    const char *templates; /* "plain" (default), "world" or a folder: prior.txt, reflection.txt, judge.txt */
     const char *augment;   /* lpo_augment_parse's language; "none": y_l is made on V */
     const char *trust;     /* "content_f1" (default), "token_f1", "chrf", "exact" */
     const char *judge_cmd; /* a shell command that scores instead: JSON lines in, JSON lines out */

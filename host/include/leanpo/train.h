@@ -97,23 +97,4 @@ LPO_API lpo_generate_options lpo_generate_options_default(void);
 /* One answer (malloc'd); `piece` gets the text as it comes (may be NULL). */
 LPO_API lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
                                      void (*piece)(void *user, const char *text), void *user, lpo_error *err);
-
-/* Pairs from the model's own samples: n_samples answers per question on the plain video and on an augmented
- * one; the best and the worst by content-word F1 against the answer become chosen and rejected when they
- * differ by more than min_gap. */
-typedef struct lpo_sample_pairs_options {
-    const char *model, *data, *out, *place, *augment, *chat_template;
-    int n_samples, max_tokens, batch_size, n_threads;
-    int64_t limit;
-    double temperature_chosen, temperature_rejected, min_gap;
-    uint64_t seed;
-} lpo_sample_pairs_options;
-typedef struct lpo_sample_pairs_result {
-    int64_t n_questions, n_pairs, n_bad;
-    double trust_chosen, trust_rejected; /* means over the pairs kept */
-    double seconds;
-} lpo_sample_pairs_result;
-LPO_API lpo_sample_pairs_options lpo_sample_pairs_options_default(void);
-LPO_API lpo_status lpo_sample_pairs(lpo_sample_pairs_result *out, const lpo_sample_pairs_options *o,
-                                    lpo_progress_fn *progress, void *user, lpo_error *err);
 #endif

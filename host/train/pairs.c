@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pairs.c -- the run: blocks in, blocks out, and the generator fed in between (see pairs_run.h). One thread
+ * drives the model; others decode videos and wait for the judge. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "train/pairs_result.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t IDLE_BYTES = (size_t)1 << 30; /* of frames kept for lines to come */
+
+lpo_pairs_options lpo_pairs_options_default(void) {
+    return (lpo_pairs_options){.templates = "plain",
+                               .augment = "grey,noise=8,shuffle",
+                               .trust = "content_f1",
+                               .judge_timeout_s = 60,
+                               .judge_retries = 2,
+                               .judge_parallel = 4,
+                               .max_tokens = 128,
+                               .batch_size = 64,
+                               .temperature_chosen = .7,
+                               .temperature_rejected = 1,
+                               .top_p = 1,
+                               .min_gap = .1,
+                               .max_bad = .01};
+}
+
+static lpo_status check_options(const lpo_pairs_options *o, lpo_error *err) {
+    if (!o->data) return lpo_fail(err, LPO_EINVAL, "no data file given (--data F.jsonl)");
+    if (!o->out) return lpo_fail(err, LPO_EINVAL, "no output file given (--out F.jsonl)");
+    if (o->batch_size < 1 || o->batch_size > 65536)
+        return lpo_fail(err, LPO_EINVAL, "--batch-size %d: give 1..65536", o->batch_size);
+    if (o->max_tokens < 1)
+        return lpo_fail(err, LPO_EINVAL, "--max-tokens %d: give at least 1", o->max_tokens);
+    if (!(o->temperature_chosen >= 0) || !(o->temperature_rejected >= 0) ||
+        !(o->top_p > 0 && o->top_p <= 1) || o->top_k < 0)
+        return lpo_fail(err, LPO_EINVAL,
+                        "temperatures %g and %g, top_p %g, top_k %d: expected >= 0, >= 0, in (0, 1], >= 0",
+                        o->temperature_chosen, o->temperature_rejected, o->top_p, o->top_k);
+    if (!isfinite(o->min_gap) || !(o->max_bad >= 0))
+        return lpo_fail(err, LPO_EINVAL, "--min-gap %g, --max-bad %g: expected finite, >= 0", o->min_gap,
+                        o->max_bad);
+    if (!o->judge_cmd && !o->judge_url && !lpo_trust_by_name(o->trust ? o->trust : ""))
+        return lpo_fail(err, LPO_EINVAL, "--trust %s: choose content_f1, token_f1, chrf or exact",
+                        o->trust ? o->trust : "");
+    return LPO_OK;
+}
+
+static lpo_status check_share(const pairs_run *r, int64_t n_bad, int64_t line, const char *why,
+                              lpo_error *err) {
+    const int64_t n = r->census.n_good + r->census.n_bad;
+    if (!n_bad || (double)n_bad <= r->o->max_bad * (double)n) return LPO_OK;
+    return lpo_fail(err, LPO_EFORMAT,
+                    "%s: %lld of %lld lines are bad, over --max-bad %g; at line %lld: %s (mend the file, or "
+                    "raise --max-bad)",
+                    r->o->data, (long long)n_bad, (long long)n, r->o->max_bad, (long long)line, why);
+}
+
+static bool same_folder(const char *a, const char *b) {
+    char *da = lpo_path_dir(a), *db = lpo_path_dir(b);
+    char *ra = da ? realpath(da, NULL) : NULL, *rb = db ? realpath(db, NULL) : NULL;
+    const bool same = ra && rb && !strcmp(ra, rb);
+    free(ra);
+    free(rb);
+    free(da);
+    free(db);
+    return same;
+}
+
+/* Everything that can be refused without a model, then the model. */
+static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
+    const lpo_pairs_options *o = r->o;
+    const char *spec = o->augment ? o->augment : "none";
+    char canonical[256];
+    lpo_status s = lpo_augment_parse(&r->augment, spec, err);
+    if (s) return s;
+    lpo_augment plain = {.seed = r->augment.seed};
+    char nothing[256];
+    lpo_augment_format(canonical, sizeof canonical, &r->augment);
+    lpo_augment_format(nothing, sizeof nothing, &plain);
+    r->augmented = strcmp(canonical, nothing) != 0;
+    s = lpo_prompts_open(&r->prompts, o->templates, err);
+    r->trust = o->judge_cmd || o->judge_url ? NULL : lpo_trust_by_name(o->trust);
+    if (!s) s = lpo_record_count(&r->census, o->data, err);
+    if (!s && !r->census.n_good) {
+        s = lpo_fail(err, LPO_EFORMAT, "%s: no usable line", o->data);
+        if (r->census.n_bad)
+            lpo_fail(err, LPO_EFORMAT, "%s: no usable line; line %lld: %s", o->data,
+                     (long long)r->census.first_bad_line, r->census.first_bad);
+    }
+    if (!s) s = check_share(r, r->census.n_bad, r->census.first_bad_line, r->census.first_bad, err);
+    if (!s) s = lpo_record_reader_open(&r->reader, o->data, err);
+    r->same_folder = same_folder(o->data, o->out);
+    if (!s) s = pairs_files_open(r, finished, err);
+    if (!s && !*finished) s = check_share(r, r->counts.n_bad, r->written_line, "(see quarantine.jsonl)", err);
+    r->judge_before = r->counts.judge;
+    r->questions_before = r->counts.n_questions;
+    if (!s && !r->trust && !*finished) s = lpo_judge_create(&r->judge, o, r->judge_before.calls, err);
+    return s;
+}
+
+static lpo_status open_model(pairs_run *r, lpo_error *err) {
+    const lpo_pairs_options *o = r->o;
+    lpo_status s =
+        lpo_session_open(&r->session, o->model, o->place, o->dtype, o->chat_template, o->n_threads, err);
+    const lpo_generator_options go = {.max_seqs = o->batch_size};
+    if (!s) s = lpo_generator_create(&r->gen, r->session.model, &go, err);
+    if (!s) s = lpo_engine_open(&r->engine, r->session.model, false, err);
+    if (!s)
+        s = lpo_view_store_create(&r->views, &r->session.recipe.prep, r->augmented ? &r->augment : NULL,
+                                  o->seed, r->session.n_threads, IDLE_BYTES, err);
+    /* Enough lines under way that the generator is full while the oldest are scored and the newest decoded.
+     */
+    r->depth = 3 + o->batch_size / PAIRS_BLOCK;
+    r->ring = s ? NULL : calloc((size_t)r->depth, sizeof *r->ring);
+    if (!s && !r->ring) s = lpo_fail(err, LPO_ENOMEM, "out of memory for %d blocks of lines", r->depth);
+    for (int i = 0; i < r->depth && !s; i++) {
+        r->ring[i].arena = lpo_arena_create(1 << 14);
+        r->ring[i].judge_arena = lpo_arena_create(1 << 14);
+        if (!r->ring[i].arena || !r->ring[i].judge_arena) s = lpo_fail(err, LPO_ENOMEM, "out of memory");
+    }
+    return s;
+}
+
+/* ---- the judge's thread ---- */
+
+/* The oldest block whose answers are there and nobody has judged; under the lock. Blocks are judged in their
+ * order. */
+static pairs_block *next_to_judge(pairs_run *r) {
+    for (int i = 0; i < r->n_blocks; i++) {
+        pairs_block *b = pairs_block_at(r, i);
+        if (!b->judged) return pairs_block_answered(b) ? b : NULL;
+    }
+    return NULL;
+}
+
+static void *judge_blocks(void *arg) {
+    pairs_run *r = arg;
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        pairs_block *b = NULL;
+        while (!r->judge_stop && !(b = r->to_judge)) pthread_cond_wait(&r->changed, &r->lock);
+        if (r->judge_stop) break;
+        pthread_mutex_unlock(&r->lock);
+        lpo_error err;
+        const lpo_status s = pairs_trust(r, b, &err);
+        pthread_mutex_lock(&r->lock);
+        r->to_judge = NULL;
+        b->judged = !s;
+        if (s) {
+            r->judge_status = s;
+            r->judge_err = err;
+        }
+        pthread_cond_broadcast(&r->changed);
+        if (s) break;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* Hands the next answered block over; without a judge it is scored on the spot. wait: until one is judged. */
+static lpo_status judge(pairs_run *r, bool wait, lpo_error *err) {
+    lpo_status s = LPO_OK;
+    pthread_mutex_lock(&r->lock);
+    pairs_block *b = r->to_judge ? NULL : next_to_judge(r);
+    if (b && r->judge) {
+        r->to_judge = b;
+        pthread_cond_broadcast(&r->changed);
+    } else if (b) {
+        s = pairs_trust(r, b, err);
+        b->judged = !s;
+    }
+    while (wait && r->to_judge && !r->judge_status) pthread_cond_wait(&r->changed, &r->lock);
+    if (r->judge_status && !s) {
+        s = r->judge_status;
+        if (err) *err = r->judge_err;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return s;
+}
+
+static bool oldest_is_judged(pairs_run *r) {
+    pthread_mutex_lock(&r->lock);
+    const bool judged = r->n_blocks && pairs_block_at(r, 0)->judged;
+    pthread_mutex_unlock(&r->lock);
+    return judged;
+}
+
+/* ---- the run ---- */
+
+static lpo_status finish_oldest(pairs_run *r, lpo_error *err) {
+    pairs_block *b = pairs_block_at(r, 0);
+    const int64_t bad_before = r->counts.n_bad;
+    lpo_status s = pairs_score(r, b, err);
+    if (!s) s = pairs_files_put(r, b, err);
+    if (s) return s;
+    for (int i = 0; i < b->n && !s && r->counts.n_bad > bad_before; i++)
+        if (b->item[i].reason) {
+            s = check_share(r, r->counts.n_bad, b->item[i].rec.line, b->item[i].reason, err);
+            break;
+        }
+    pairs_block_clear(r, b);
+    pthread_mutex_lock(&r->lock);
+    r->first = (r->first + 1) % r->depth;
+    r->n_blocks--;
+    pthread_mutex_unlock(&r->lock);
+    return s ? s : pairs_files_commit_due(r, err);
+}
+
+static int64_t total_lines(const pairs_run *r) {
+    const int64_t all = r->census.n_good + r->census.n_bad;
+    return r->o->limit > 0 && r->o->limit < all ? r->o->limit : all;
+}
+
+static lpo_status drive(pairs_run *r, lpo_progress_fn *progress, void *user, lpo_error *err) {
+    lpo_status s = LPO_OK;
+    while (!s) {
+        s = pairs_read_blocks(r, err);
+        r->complete = !s && !r->n_blocks;
+        if (s || r->complete) break;
+        s = pairs_start_items(r, err);
+        const bool generating = lpo_generator_pending(r->gen) > 0;
+        if (!s) s = judge(r, !generating, err);
+        if (s) break;
+        if (oldest_is_judged(r))
+            s = finish_oldest(r, err);
+        else if (generating)
+            s = pairs_take_answer(r, err);
+        if (!s && progress && progress(user, "making pairs", r->counts.n_lines, total_lines(r)))
+            s = lpo_fail(err, LPO_ECANCELED, "interrupted; --resume goes on after line %lld",
+                         (long long)r->written_line);
+    }
+    return s;
+}
+
+static lpo_status run(pairs_run *r, lpo_progress_fn *progress, void *user, lpo_error *err) {
+    pthread_t thread;
+    lpo_status s = LPO_OK;
+    if (r->judge && pthread_create(&thread, NULL, judge_blocks, r))
+        return lpo_fail(err, LPO_ENOMEM, "cannot start the judge's thread");
+    s = drive(r, progress, user, err);
+    if (r->judge) {
+        pthread_mutex_lock(&r->lock);
+        r->judge_stop = true;
+        pthread_cond_broadcast(&r->changed);
+        pthread_mutex_unlock(&r->lock);
+        pthread_join(thread, NULL);
+        pairs_judge_counts(r);
+    }
+    /* What is written counts, however the run ends. */
+    lpo_error ignored;
+    const lpo_status committed = pairs_files_commit(r, s ? &ignored : err);
+    return s ? s : committed;
+}
+
+static void close_all(pairs_run *r) {
+    lpo_generator_destroy(r->gen); /* before the clips it borrows */
+    for (int i = 0; r->ring && i < r->depth; i++) {
+        if (r->ring[i].arena && r->ring[i].judge_arena) pairs_block_clear(r, &r->ring[i]);
+        lpo_arena_destroy(r->ring[i].arena);
+        lpo_arena_destroy(r->ring[i].judge_arena);
+    }
+    free(r->ring);
+    lpo_view_store_destroy(r->views);
+    lpo_engine_close(&r->engine);
+    lpo_judge_destroy(r->judge);
+    pairs_files_close(r);
+    lpo_record_reader_close(r->reader);
+    lpo_prompts_close(&r->prompts);
+    lpo_session_close(&r->session);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+}
+
+lpo_status lpo_pairs(lpo_pairs_result *out, const lpo_pairs_options *o, lpo_progress_fn *progress, void *user,
+                     lpo_error *err) {
+    memset(out, 0, sizeof *out);
+    lpo_status s = check_options(o, err);
+    if (s) return s;
+    if (!o->model) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
+    bool finished = false;
+    pairs_run r = {.o = o, .start_s = lpo_now_s()};
+    pthread_mutex_init(&r.lock, NULL);
+    pthread_cond_init(&r.changed, NULL);
+    s = open_inputs(&r, &finished, err);
+    if (!s && !finished) s = open_model(&r, err);
+    if (!s && !finished) s = run(&r, progress, user, err);
+    if (!s) s = pairs_files_finish(out, &r, err);
+    close_all(&r);
+    return s;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pairs_views.c -- see pairs_views.h. A hash table of entries under one lock. An entry that is taken waits in
+ * the queue for a worker, which decodes what is not in memory and cuts the patches; patches are several times
+ * the size of the frames and go when the entry is dropped. */
+#include "train/pairs_views.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { BUCKETS = 4096, MAX_THREADS = 16 };
+typedef enum entry_state { QUEUED, READY, FAILED } entry_state;
+
+typedef struct entry {
+    lpo_views v;                         /* first: drop gets its address back */
+    struct entry *chain, *newer, *older; /* in its bucket; among the idle */
+    struct entry *next;                  /* in the queue */
+    char *path;
+    size_t frame_bytes, patch_bytes;
+    int taken;
+    bool decoded;
+    entry_state state;
+    lpo_error err;
+} entry;
+
+struct lpo_view_store {
+    lpo_prep_options prep;
+    lpo_augment aug;
+    bool augmented, stop;
+    uint64_t seed;
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    pthread_t thread[MAX_THREADS];
+    int n_threads;
+    entry *bucket[BUCKETS];
+    entry *newest, *oldest; /* idle */
+    entry *first, *last;    /* waiting for a worker */
+    size_t idle_bytes, taken_bytes, cap_bytes;
+    int64_t n_decoded;
+};
+
+static entry **place_of(lpo_view_store *s, const char *path) {
+    entry **e = &s->bucket[XXH64(path, strlen(path), 0) % BUCKETS];
+    while (*e && strcmp((*e)->path, path)) e = &(*e)->chain;
+    return e;
+}
+
+static void entry_free(entry *e) {
+    for (int k = 0; k < 2; k++) {
+        free((float *)(uintptr_t)e->v.input[k].patches);
+        lpo_clip_clear(&e->v.clip[k]);
+    }
+    free(e->path);
+    free(e);
+}
+
+static size_t frame_bytes(const lpo_clip *c) {
+    return (size_t)c->n_frames * (size_t)c->height * (size_t)c->width * 3;
+}
+
+static lpo_status decode(const lpo_view_store *s, entry *e, lpo_error *err) {
+    if (!s->augmented) return lpo_prep_video(&e->v.clip[0], e->path, &s->prep, NULL, err);
+    return lpo_prep_video2(&e->v.clip[0], &e->v.clip[1], e->path, &s->prep, &e->v.augment, err);
+}
+
+static lpo_status cut(const lpo_view_store *s, entry *e, lpo_error *err) {
+    const size_t cols =
+        3u * (size_t)s->prep.temporal_patch * (size_t)s->prep.patch_size * (size_t)s->prep.patch_size;
+    e->patch_bytes = 0;
+    for (int k = 0; k < 1 + s->augmented; k++) {
+        const lpo_clip *c = &e->v.clip[k];
+        const size_t rows = (size_t)c->grid_t * (size_t)c->grid_h * (size_t)c->grid_w;
+        float *patches = malloc(rows * cols * sizeof *patches);
+        if (!patches) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for %zu patches", e->path, rows);
+        lpo_prep_patchify(patches, c, &s->prep);
+        e->v.input[k] = (lpo_clip_input){patches, c->grid_t, c->grid_h, c->grid_w, c->second_per_grid};
+        e->patch_bytes += rows * cols * sizeof *patches;
+    }
+    return LPO_OK;
+}
+
+static void *work(void *arg) {
+    lpo_view_store *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->first && !s->stop) pthread_cond_wait(&s->work, &s->lock);
+        if (s->stop) break;
+        entry *e = s->first;
+        s->first = e->next;
+        if (!s->first) s->last = NULL;
+        const bool decoded = e->decoded;
+        pthread_mutex_unlock(&s->lock);
+        lpo_status st = decoded ? LPO_OK : decode(s, e, &e->err);
+        if (!st) e->frame_bytes = frame_bytes(&e->v.clip[0]) + frame_bytes(&e->v.clip[1]);
+        if (!st) st = cut(s, e, &e->err);
+        pthread_mutex_lock(&s->lock);
+        if (!st) s->taken_bytes += e->patch_bytes;
+        if (!st && !decoded) {
+            s->taken_bytes += e->frame_bytes;
+            s->n_decoded++;
+        }
+        e->decoded = !st;
+        e->state = st ? FAILED : READY;
+        pthread_cond_broadcast(&s->done);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep, const lpo_augment *aug,
+                                 uint64_t seed, int n_threads, size_t cap_bytes, lpo_error *err) {
+    *out = NULL;
+    lpo_view_store *s = calloc(1, sizeof *s);
+    if (!s) return lpo_fail(err, LPO_ENOMEM, "out of memory");
+    s->prep = *prep;
+    s->prep.n_threads = 1; /* the workers are the threads */
+    s->augmented = aug != NULL;
+    if (aug) s->aug = *aug;
+    s->seed = seed;
+    s->cap_bytes = cap_bytes;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->work, NULL);
+    pthread_cond_init(&s->done, NULL);
+    if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
+    while (s->n_threads < n_threads && !pthread_create(&s->thread[s->n_threads], NULL, work, s))
+        s->n_threads++;
+    if (!s->n_threads) {
+        lpo_view_store_destroy(s);
+        return lpo_fail(err, LPO_ENOMEM, "cannot start a thread to decode videos");
+    }
+    *out = s;
+    return LPO_OK;
+}
+
+void lpo_view_store_destroy(lpo_view_store *s) {
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_broadcast(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < s->n_threads; i++) pthread_join(s->thread[i], NULL);
+    for (int i = 0; i < BUCKETS; i++)
+        for (entry *e = s->bucket[i], *next; e; e = next) {
+            next = e->chain;
+            entry_free(e);
+        }
+    pthread_cond_destroy(&s->done);
+    pthread_cond_destroy(&s->work);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static void leave_idle(lpo_view_store *s, entry *e) {
+    *(e->newer ? &e->newer->older : &s->newest) = e->older;
+    *(e->older ? &e->older->newer : &s->oldest) = e->newer;
+    e->newer = e->older = NULL;
+    s->idle_bytes -= e->frame_bytes;
+}
+
+static void enter_idle(lpo_view_store *s, entry *e) {
+    e->newer = NULL;
+    e->older = s->newest;
+    *(s->newest ? &s->newest->newer : &s->oldest) = e;
+    s->newest = e;
+    s->idle_bytes += e->frame_bytes;
+}
+
+static void forget(lpo_view_store *s, entry *e) {
+    entry **at = place_of(s, e->path);
+    *at = e->chain;
+    entry_free(e);
+}
+
+static entry *entry_new(const lpo_view_store *s, const char *path, const char *written) {
+    entry *e = calloc(1, sizeof *e);
+    if (e && !(e->path = strdup(path))) {
+        free(e);
+        return NULL;
+    }
+    if (!e) return NULL;
+    e->v.augment = s->aug;
+    /* 31 bits: the seed stays readable in the augment key of a pair. */
+    e->v.augment.seed = XXH64(written, strlen(written), s->seed + (s->aug.seed << 32)) & 0x7fffffff;
+    return e;
+}
+
+lpo_status lpo_views_take(lpo_views **out, lpo_view_store *s, const char *path, const char *written,
+                          lpo_error *err) {
+    lpo_status st = LPO_OK;
+    pthread_mutex_lock(&s->lock);
+    entry **at = place_of(s, path), *e = *at;
+    if (!e) {
+        if (!(e = *at = entry_new(s, path, written)))
+            st = lpo_fail(err, LPO_ENOMEM, "%s: out of memory", path);
+    } else if (!e->taken) {
+        leave_idle(s, e);
+        s->taken_bytes += e->frame_bytes;
+    }
+    if (e && !e->taken++) {
+        e->state = QUEUED;
+        e->next = NULL;
+        *(s->last ? &s->last->next : &s->first) = e;
+        s->last = e;
+        pthread_cond_signal(&s->work);
+    }
+    pthread_mutex_unlock(&s->lock);
+    *out = e ? &e->v : NULL;
+    return st;
+}
+
+void lpo_views_drop(lpo_view_store *s, lpo_views *v) {
+    if (!v) return;
+    entry *e = (entry *)v;
+    pthread_mutex_lock(&s->lock);
+    while (e->state == QUEUED) pthread_cond_wait(&s->done, &s->lock);
+    if (--e->taken == 0) {
+        for (int k = 0; k < 2; k++) {
+            free((float *)(uintptr_t)e->v.input[k].patches);
+            e->v.input[k] = (lpo_clip_input){0};
+        }
+        if (e->state == FAILED) {
+            forget(s, e);
+        } else {
+            s->taken_bytes -= e->patch_bytes + e->frame_bytes;
+            enter_idle(s, e);
+        }
+        while (s->idle_bytes > s->cap_bytes && s->oldest) {
+            entry *old = s->oldest;
+            leave_idle(s, old);
+            forget(s, old);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool lpo_views_ready(lpo_view_store *s, const lpo_views *v) {
+    pthread_mutex_lock(&s->lock);
+    const bool ready = ((const entry *)v)->state != QUEUED;
+    pthread_mutex_unlock(&s->lock);
+    return ready;
+}
+
+lpo_status lpo_views_wait(lpo_view_store *s, const lpo_views *v, lpo_error *err) {
+    const entry *e = (const entry *)v;
+    pthread_mutex_lock(&s->lock);
+    while (e->state == QUEUED) pthread_cond_wait(&s->done, &s->lock);
+    const bool failed = e->state == FAILED;
+    if (failed && err) *err = e->err;
+    pthread_mutex_unlock(&s->lock);
+    return failed ? e->err.code : LPO_OK;
+}
+
+size_t lpo_view_store_taken_bytes(lpo_view_store *s) {
+    pthread_mutex_lock(&s->lock);
+    const size_t n = s->taken_bytes;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+int64_t lpo_view_store_decoded(lpo_view_store *s) {
+    pthread_mutex_lock(&s->lock);
+    const int64_t n = s->n_decoded;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
