@@ -20,6 +20,7 @@ static void line(FILE *f, const char *tag, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    for (size_t n = strlen(text); n && text[n - 1] == ' ';) text[--n] = 0;
     fprintf(f, "%s %s\n", tag, text);
 }
 
@@ -74,7 +75,10 @@ static void one_stage(FILE *f, const lpo_stage_time *t, const lpo_summary *s, co
     char work[64] = "", bound[48] = "";
     double share;
     const lpo_bound b = lpo_bound_of(&share, t, s, r);
-    if (t->flops > 0)
+    const bool of_frames = !strcmp(t->stage, "decode") || !strcmp(t->stage, "preprocess");
+    if (of_frames && s->frames > 0)
+        snprintf(work, sizeof work, "%8.0f frames/s", s->frames / t->busy_s);
+    else if (t->flops > 0)
         snprintf(work, sizeof work, "%8.1f GFLOP/s %7.1f GB/s", 1e-9 * t->flops / t->busy_s,
                  1e-9 * t->bytes / t->busy_s);
     else if (t->bytes > 5e7 * t->busy_s)
@@ -164,9 +168,10 @@ static void reduction(FILE *f, const lpo_summary *s, const lpo_advice *a) {
     char logits[24], logps[24];
     if (!a->has_reduce) return;
     const bool on_cpu = !strcmp(a->reduce_device, "cpu");
-    line(f, tag_of_device(s, a->reduce_device), "reduce: %.0f tokens a step in %.4g calls take %.4f ms on %s",
-         a->tokens, a->calls, 1e3 * a->reduce_s, a->reduce_device);
-    line(f, MODELLED, "  on a card: %.4f ms = up %.4f + kernel %.4f + down %.4f, most of it 13 us a transfer",
+    line(f, tag_of_device(s, a->reduce_device),
+         "reduce: %.0f tokens a step in %.4g call%s take %.4f ms on %s", a->tokens, a->calls,
+         a->calls > 1 ? "s" : "", 1e3 * a->reduce_s, a->reduce_device);
+    line(f, MODELLED, "  on a card: %.4f ms = up %.4f + kernel %.4f + down %.4f, 13 us of each transfer",
          1e3 * a->reduce_card_s, 1e3 * a->reduce_up_s, 1e3 * a->reduce_kernel_s, 1e3 * a->reduce_down_s);
     const double change_s = a->reduce_s - a->reduce_card_s;
     if (!on_cpu)
