@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { LANES = 16 };
+
 /* Larger probability first, lower id among equals: a total order, so every selection is unique. */
 static int before(const void *a, const void *b) {
     const lpo_candidate *x = a, *y = b;
@@ -56,12 +58,25 @@ static int32_t keep_nucleus(lpo_candidate *c, int32_t n, double top_p) {
     return k;
 }
 
+/* The largest value, in lanes: one chain of comparisons would wait for itself. -INFINITY of nothing but NaN.
+ */
+static float largest(const float *x, int32_t n) {
+    float lane[LANES], top = -INFINITY;
+    int32_t i = 0;
+    for (int k = 0; k < LANES; k++) lane[k] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
+    for (int k = 0; k < LANES; k++) top = lane[k] > top ? lane[k] : top;
+    return top;
+}
+
 int32_t lpo_sample_row(const float *logits, int32_t n_valid, const lpo_gen_options *o, lpo_rng *rng,
                        lpo_candidate *work) {
     const double u = lpo_rng_uniform(rng);
+    const float top = largest(logits, n_valid);
     int32_t best = 0, n = n_valid;
-    for (int32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
+    while (best < n - 1 && logits[best] != top) best++;
     if (!(o->temperature > 0)) return best;
     for (int32_t i = 0; i < n; i++)
         work[i] = (lpo_candidate){exp(((double)logits[i] - (double)logits[best]) / o->temperature), i};
@@ -82,9 +97,8 @@ int32_t lpo_sample_row(const float *logits, int32_t n_valid, const lpo_gen_optio
 }
 
 double lpo_sample_logp(const float *logits, int32_t n_vocab, int32_t id) {
-    double max = -INFINITY, sum = 0;
-    for (int32_t i = 0; i < n_vocab; i++)
-        if ((double)logits[i] > max) max = (double)logits[i];
+    const double max = (double)largest(logits, n_vocab);
+    double sum = 0;
     for (int32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - max);
     return (double)logits[id] - max - log(sum);
 }
