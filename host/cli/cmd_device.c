@@ -3,8 +3,10 @@
 #include "cli.h"
 #include "leanpo/device.h"
 #include "leanpo/doctor.h"
+#include "leanpo/prep.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { MAX = 64 };
 
@@ -19,20 +21,30 @@ int cmd_devices(int argc, char **argv) {
     lpo_device_desc d[MAX];
     int n = lpo_device_list(d, MAX);
     json_t *list = json_array();
+    bool fpga = false;
     for (int i = 0; i < n && i < MAX; i++) {
+        fpga |= !strncmp(d[i].spec, "fpga", 4);
         if (json)
-            json_array_append_new(list, json_pack("{ss ss sI}", "device", d[i].spec, "name", d[i].name,
-                                                  "memory_bytes", (json_int_t)d[i].memory_bytes));
+            json_array_append_new(list,
+                                  json_pack("{ss ss ss sI}", "device", d[i].spec, "name", d[i].name, "stages",
+                                            d[i].stages, "memory_bytes", (json_int_t)d[i].memory_bytes));
+        else if (d[i].memory_bytes)
+            printf("%-8s %s, %.1f GiB: %s\n", d[i].spec, d[i].name, (double)d[i].memory_bytes / (1 << 30),
+                   d[i].stages);
         else
-            printf("%-8s %s, %.1f GiB\n", d[i].spec, d[i].name, (double)d[i].memory_bytes / (1 << 30));
+            printf("%-8s %s: %s\n", d[i].spec, d[i].name, d[i].stages);
     }
     if (json) return cli_print_json(list);
     json_decref(list);
+    lpo_error err;
+    lpo_prep_engine *e;
+    if (!fpga && lpo_prep_engine_open(&e, "fpga", NULL, &err)) printf("%-8s fpga: %s\n", "-", err.msg);
     lpo_finding f[MAX];
     n = lpo_doctor(f, MAX);
     for (int i = 0; i < n && i < MAX; i++)
         if (f[i].state != LPO_FOUND) printf("%-8s %s: %s\n", "-", f[i].name, f[i].detail);
-    printf("The backbone, preprocessing and reduction run on cpu in this build (leanpo doctor says more).\n");
+    puts("--place STAGE=DEVICE,... chooses; every stage is on cpu unless it says otherwise (leanpo doctor "
+         "says more).");
     return CLI_OK;
 }
 

@@ -2,6 +2,7 @@
 /* registry.c -- the drivers built in, and the parsing of "cuda:1". */
 #include "device/cpu/cpu.h"
 #include "device/driver.h"
+#include "device/fpga/fpga.h"
 #include "leanpo/device.h"
 
 #include <omp.h>
@@ -63,6 +64,22 @@ void lpo_device_close(lpo_device *d) {
     if (d) lpo_device_driver(d)->close(d);
 }
 
+/* The cards of one kind after the n entries there are. Their names are "SPEC (WORDS)". */
+static int list_cards(lpo_device_desc *out, int max, int n, const char *kind) {
+    lpo_fpga *f;
+    if (lpo_fpga_open(&f, kind, NULL, NULL)) return n;
+    for (int i = 0; i < lpo_fpga_cards(f); i++, n++) {
+        if (n >= max) continue;
+        out[n] = (lpo_device_desc){.stages = "preprocess,reduce"};
+        const char *name = lpo_fpga_card_name(f, i), *words = strchr(name, '(');
+        snprintf(out[n].spec, sizeof out[n].spec, "%.*s", (int)strcspn(name, " "), name);
+        snprintf(out[n].name, sizeof out[n].name, "%.*s", words ? (int)strlen(words) - 2 : 0,
+                 words ? words + 1 : "");
+    }
+    lpo_fpga_close(f);
+    return n;
+}
+
 int lpo_device_list(lpo_device_desc *out, int max) {
     int n = 0;
     for (int i = 0; lpo_drivers[i]; i++) {
@@ -75,7 +92,7 @@ int lpo_device_list(lpo_device_desc *out, int max) {
             lpo_device_close(d);
             if (n < max) {
                 lpo_device_desc *o = &out[n];
-                *o = (lpo_device_desc){.memory_bytes = info.memory_bytes};
+                *o = (lpo_device_desc){.stages = "backbone", .memory_bytes = info.memory_bytes};
                 if (k)
                     snprintf(o->spec, sizeof o->spec, "%s:%d", lpo_drivers[i]->name, k);
                 else
@@ -85,7 +102,8 @@ int lpo_device_list(lpo_device_desc *out, int max) {
             n++;
         }
     }
-    return n;
+    n = list_cards(out, max, n, "csim");
+    return list_cards(out, max, n, "fpga");
 }
 
 int lpo_device_threads(int n) {

@@ -61,7 +61,8 @@ struct lpo_fpga {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a set is free, a job is done, a card has fewer users */
     int n_cards, timeout_ms;
-    unsigned verify_every; /* LEANPO_FPGA_VERIFY: every so many jobs are done here too and compared; 0: none */
+    unsigned
+        verify_every; /* LEANPO_FPGA_VERIFY: every so many jobs are done here too and compared; 0: none */
     bool stopping;
     lpo_xclbin *container; /* NULL for csim */
     char *path;
@@ -109,7 +110,8 @@ lpo_status fpga_set_move(fpga_set *s, fpga_unit *u, const fpga_link *link, void 
 void fpga_set_fill(fpga_set *s, const lpo_fpga_job *j); /* the caller's inputs into the buffers */
 lpo_status fpga_set_start(fpga_set *s, lpo_fpga_job *j, lpo_error *err);
 lpo_status fpga_set_fetch(const fpga_set *s, lpo_fpga_job *j, lpo_error *err);
-/* Do a fetched job here too: other bytes are LPO_EDEVICE. Damage in memory and on the way shows no other way. */
+/* Do a fetched job here too: other bytes are LPO_EDEVICE. Damage in memory and on the way shows no other way.
+ */
 lpo_status fpga_set_verify(const fpga_set *s, const lpo_fpga_job *j, lpo_error *err);
 void fpga_set_clear(fpga_set *s);
 

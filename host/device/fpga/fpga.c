@@ -98,6 +98,12 @@ lpo_status lpo_fpga_open(lpo_fpga **out, const char *device, const char *xclbin,
 const char *lpo_fpga_name(const lpo_fpga *f) {
     return f->name;
 }
+int lpo_fpga_cards(const lpo_fpga *f) {
+    return f->n_cards;
+}
+const char *lpo_fpga_card_name(const lpo_fpga *f, int i) {
+    return f->card[i].name;
+}
 
 static void stop_unit(fpga_unit *u) {
     pthread_mutex_lock(&fpga_of(u)->lock);

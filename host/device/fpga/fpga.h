@@ -10,7 +10,10 @@
  *
  * A job that times out or aborts: the card is reset, the job runs once more; failing again, the kernel moves
  * to the in-process link for good, with one warning. The bits are the same everywhere, so nothing is lost;
- * lpo_fpga_stats counts all of it. Only what the in-process link itself refuses is an error. */
+ * lpo_fpga_stats counts all of it. Only what the in-process link itself refuses is an error.
+ *
+ * LEANPO_FPGA_TIMEOUT_MS (20000) is how long a run may take; LEANPO_FPGA_VERIFY=N repeats every N-th run in
+ * process and compares the bytes: a difference counts as an abort. */
 #ifndef LPO_DEVICE_FPGA_H
 #define LPO_DEVICE_FPGA_H
 #include "hls/abi.h"
@@ -28,6 +31,8 @@ typedef struct lpo_fpga_job lpo_fpga_job;
 lpo_status lpo_fpga_open(lpo_fpga **out, const char *device, const char *xclbin, lpo_error *err);
 void lpo_fpga_close(lpo_fpga *f);             /* waits for the jobs under way; NULL accepted */
 const char *lpo_fpga_name(const lpo_fpga *f); /* "csim", "fpga:0 (xilinx_u55c..., sw_emu, 2 CUs)" */
+int lpo_fpga_cards(const lpo_fpga *f);
+const char *lpo_fpga_card_name(const lpo_fpga *f, int i); /* as lpo_fpga_name, of one card */
 
 typedef enum lpo_hls_kernel_id {
 #define HLS_KERNEL(k) LPO_HLS_##k,
@@ -38,10 +43,11 @@ typedef enum lpo_hls_kernel_id {
 } lpo_hls_kernel_id;
 
 /* Copies the scalars and every input, or borrows them until lpo_fpga_wait when `borrow` is set; outputs are
- * written by lpo_fpga_wait. size_bytes[a]: bytes behind pointer argument a (HLS_ARG_K_a); 0 with a NULL
- * pointer: an argument not used. resident bit a: the input is the same bytes as in the last job that gave
- * this pointer and size with the bit set, so it need not be moved again (weight tables); lpo_fpga_forget when
- * its memory is about to change. Blocks while all buffer sets are in use. Any thread. */
+ * the card's from now on and written, whole, by the end of lpo_fpga_wait. size_bytes[a]: bytes behind pointer
+ * argument a (HLS_ARG_K_a); 0 with a NULL pointer: an argument not used. resident bit a: the input is the
+ * same bytes as in the last job that gave this pointer and size with the bit set, so it need not be moved
+ * again (weight tables); lpo_fpga_forget when its memory is about to change. Blocks while all buffer sets are
+ * in use; they come free by themselves, so any number of jobs may be waited for later. Any thread. */
 lpo_status lpo_fpga_submit(lpo_fpga_job **job, lpo_fpga *f, lpo_hls_kernel_id kernel, const void *args,
                            const size_t *size_bytes, uint64_t resident, bool borrow, lpo_error *err);
 /* Outputs have arrived; frees the job. */
@@ -51,7 +57,7 @@ void lpo_fpga_forget(lpo_fpga *f, const void *host);
 typedef struct lpo_fpga_stats {
     uint64_t jobs, retries, timeouts, aborts, fallbacks; /* fallbacks: jobs run in process instead */
     uint64_t bytes_up, bytes_down;
-    double modelled_s; /* what the kernels would take at 300 MHz: modelled, never measured; csim only */
+    double modelled_s; /* what runs in process would take at 300 MHz: modelled, never measured */
 } lpo_fpga_stats;
 void lpo_fpga_get_stats(lpo_fpga_stats *out, lpo_fpga *f, lpo_hls_kernel_id kernel);
 #endif

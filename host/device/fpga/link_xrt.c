@@ -44,13 +44,13 @@ const fpga_link fpga_link_xrt = {.open = open_nothing};
 #include <xrt/xrt_device.h>
 #include <xrt/xrt_kernel.h>
 
-#define XRT_CALLS(X)                                                                                         \
-    X(xrtDeviceOpen)                                                                                         \
-    X(xrtDeviceClose)                                                                                        \
-    X(xrtDeviceLoadXclbinFile)                                                                               \
-    X(xrtDeviceGetXclbinUUID) X(xrtPLKernelOpen) X(xrtKernelClose) X(xrtKernelArgGroupId) X(xrtBOAlloc)      \
-        X(xrtBOMap) X(xrtBOSync) X(xrtBOFree) X(xrtRunOpen) X(xrtRunSetArg) X(xrtRunStart) X(xrtRunWaitFor)  \
-            X(xrtRunClose)
+/* clang-format off */
+#define XRT_CALLS(X) \
+    X(xrtDeviceOpen) X(xrtDeviceClose) X(xrtDeviceLoadXclbinFile) X(xrtDeviceGetXclbinUUID) \
+    X(xrtPLKernelOpen) X(xrtKernelClose) X(xrtKernelArgGroupId) \
+    X(xrtBOAlloc) X(xrtBOMap) X(xrtBOSync) X(xrtBOFree) \
+    X(xrtRunOpen) X(xrtRunSetArg) X(xrtRunStart) X(xrtRunWaitFor) X(xrtRunClose)
+/* clang-format on */
 
 static struct {
 #define X(f) __typeof__(f) *f;

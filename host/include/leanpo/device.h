@@ -7,13 +7,15 @@
 #include <stdint.h>
 
 typedef struct lpo_device_desc {
-    char spec[24];         /* what --place takes: "cpu", "ref", "cuda:1" */
-    char name[96];         /* for people: model, threads, instruction set */
+    char spec[24];         /* what --place takes: "cpu", "ref", "cuda:1", "csim", "fpga:0" */
+    char stages[24];       /* what it can serve: "backbone", or "preprocess,reduce" */
+    char name[128];        /* for people: model, threads, instruction set */
     uint64_t memory_bytes; /* 0 = unknown */
 } lpo_device_desc;
 
 /* Fill at most max entries, in order of preference; returns how many there are. A device that does not open
- * is left out. */
+ * is left out. FPGA cards are those of the container in $LEANPO_XCLBIN, else the software card; looking for
+ * them settles which of the two this process can use. */
 LPO_API int lpo_device_list(lpo_device_desc *out, int max);
 
 /* Threads of the CPU kernels, for the calling thread's work: n >= 1 sets it, anything else leaves it. Returns
