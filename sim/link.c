@@ -19,6 +19,8 @@
 
 extern char **environ;
 
+enum { START_S = 20 };
+
 int link_send(card *c, wire_command *m, size_t payload_bytes, int fd) {
     char control[CMSG_SPACE(sizeof fd)];
     struct iovec io = {m, WIRE_HEAD + payload_bytes};
@@ -145,7 +147,11 @@ static int spawn_card(card *c, int end) {
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int e = posix_spawn(&c->pid, path, &files, &attr, argv, environ);
+    pid_t pid = 0;
+    int e = posix_spawn(&pid, path, &files, &attr, argv, environ);
+    pthread_mutex_lock(&c->lock);
+    c->pid = e ? 0 : pid;
+    pthread_mutex_unlock(&c->lock);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
     if (e) card_say("cannot run %s: %s (LEANPO_CARD names another)", path, strerror(e));
@@ -176,6 +182,7 @@ static void *hear(void *arg) {
     card *c = a.c;
     free(arg);
     int e = spawn_card(c, a.end), status = 0;
+    pid_t pid = c->pid; /* written by this thread alone */
     close(a.end);
     wire_reply r;
     ssize_t n;
@@ -186,9 +193,12 @@ static void *hear(void *arg) {
         if (c->timeout_ms) look_at_clock(c);
         pthread_mutex_unlock(&c->lock);
     }
+    siginfo_t ended;
     if (!e)
-        while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) continue;
+        while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR) continue;
     pthread_mutex_lock(&c->lock);
+    if (!e) waitpid(pid, &status, 0); /* under the lock: nobody kills a number that is another's already */
+    c->pid = 0;
     end_of_card(c, status);
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -240,7 +250,12 @@ int link_start(card *c, int image_fd) {
         e = link_send(c, &m, strlen(c->unit[i].name) + 1, -1);
     }
     for (store *s = c->stores; s && !e; s = s->next) link_map(c, s);
-    while (!e && c->n_ready < c->n_units && !c->start_failed) pthread_cond_wait(&c->done, &c->lock);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += START_S;
+    while (!e && c->n_ready < c->n_units && !c->start_failed)
+        if (pthread_cond_timedwait(&c->done, &c->lock, &until)) e = -ETIMEDOUT;
+    if (e == -ETIMEDOUT) card_say("the shared object does not finish loading in %d s", START_S);
     if (c->start_failed) e = -EINVAL;
     c->starting = false;
     pthread_mutex_unlock(&c->lock);
@@ -252,8 +267,9 @@ void link_stop(card *c) {
     if (c->socket < 0) return;
     pthread_mutex_lock(&c->lock);
     c->closing = true;
+    if (c->pid > 0) kill(c->pid, SIGKILL); /* what it runs has no say, nor has a constructor that hangs */
     pthread_mutex_unlock(&c->lock);
-    shutdown(c->socket, SHUT_WR); /* the card ends at the end of its commands, hung kernels or not */
+    shutdown(c->socket, SHUT_WR); /* one that has not begun yet finds the end at once */
     pthread_join(c->reader, NULL);
     close(c->socket);
     c->socket = -1;

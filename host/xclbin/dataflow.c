@@ -59,20 +59,30 @@ static int one_of(const rewrite *r, int i, const char *const *list) {
     return *list != NULL;
 }
 
-/* File and line of a byte, by the line marker before it: # 12 "vadd.cpp" 2 */
+/* The number of a line marker `# 12 "vadd.cpp" 2` at i, and where its name is quoted; -1: it is none. */
+static int line_marker(const rewrite *r, size_t i, const char **open, const char **close) {
+    int line = 0;
+    if (r->text[i] != '#' || (i && r->text[i - 1] != '\n')) return -1;
+    if (++i >= r->size || r->text[i++] != ' ') return -1;
+    for (; i < r->size && isdigit((unsigned char)r->text[i]) && line < 100000000; i++)
+        line = 10 * line + (r->text[i] - '0');
+    if (r->size - i < 3 || r->text[i] != ' ' || r->text[i + 1] != '"') return -1;
+    *open = r->text + i + 2;
+    *close = memchr(*open, '"', r->size - i - 2);
+    return *close ? line : -1;
+}
+
+/* File and line of a byte, by the line marker before it. */
 static lpo_status refuse(const rewrite *r, size_t at, const char *what) {
     const char *file = r->where;
     int line = 1, file_n = (int)strlen(file);
     for (size_t i = 0; i < at; i++) {
-        int mark;
+        const char *open, *close;
+        int mark = line_marker(r, i, &open, &close);
         if (r->text[i] == '\n') line++;
-        if (r->text[i] != '#' || (i && r->text[i - 1] != '\n') || sscanf(r->text + i, "# %d \"", &mark) != 1)
-            continue;
-        const char *open = memchr(r->text + i, '"', r->size - i);
-        const char *close = open ? memchr(open + 1, '"', r->size - (size_t)(open + 1 - r->text)) : NULL;
-        if (!close) continue;
-        file = open + 1;
-        file_n = (int)(close - file);
+        if (mark < 0) continue;
+        file = open;
+        file_n = (int)(close - open);
         line = mark - 1;
     }
     return lpo_fail(r->err, LPO_EUNSUPPORTED, "%.*s:%d: %s", file_n, file, line, what);
@@ -219,7 +229,7 @@ static lpo_status apply(rewrite *r, char **out, size_t *out_bytes) {
     size_t at = 0;
     FILE *f = open_memstream(out, out_bytes);
     if (!f) return no_memory(r);
-    qsort(r->edits, (size_t)r->n_edits, sizeof *r->edits, by_place);
+    if (r->n_edits) qsort(r->edits, (size_t)r->n_edits, sizeof *r->edits, by_place);
     for (int i = 0; i < r->n_edits; i++) {
         fwrite(r->text + at, 1, r->edits[i].at - at, f);
         fputs(r->edits[i].text, f);
