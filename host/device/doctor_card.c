@@ -95,7 +95,7 @@ static void card_program(lpo_finding *f) {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         snprintf(program, sizeof program, "%s/%s", dir, parts[i]);
         if (is_there("", program, i ? R_OK : X_OK)) continue;
-        snprintf(f->detail, sizeof f->detail, "%s is not in %.150s: built without XRT", parts[i], dir);
+        snprintf(f->detail, sizeof f->detail, "%s is not in %.150s", parts[i], dir);
         return;
     }
     set(f, "software card", LPO_FOUND, NULL);
@@ -137,6 +137,7 @@ static int count(const char *root, const char *dir, const char *prefix, char fir
 static void hardware(lpo_finding out[4], const char *root) {
     char address[64] = "", node[256] = "", platform[256] = "", path[300];
     int n_cards = pci_cards(root, address);
+    const char *unneeded = n_cards ? NULL : "nothing to do: only a card needs it";
     lpo_finding_state missing = n_cards ? LPO_BROKEN : LPO_ABSENT;
     set(&out[0], "FPGA card", n_cards ? LPO_FOUND : LPO_ABSENT,
         "none is needed: the software card stands in (docs/fpga.md)");
@@ -149,6 +150,7 @@ static void hardware(lpo_finding out[4], const char *root) {
     bool has_driver = is_there(root, "/sys/module/xocl", R_OK);
     set(&out[1], "driver xocl", has_driver ? LPO_FOUND : missing,
         "modprobe xocl; it comes with AMD's xrt package (DKMS), Debian has none");
+    if (!has_driver && unneeded) out[1].fix = unneeded;
     snprintf(out[1].detail, sizeof out->detail, "%s", has_driver ? "loaded" : "not loaded");
 
     int n_nodes = n_cards ? count(root, "/dev/dri", "renderD", node) : 0; /* else they are a GPU's */
@@ -156,6 +158,7 @@ static void hardware(lpo_finding out[4], const char *root) {
     bool is_open = n_nodes && is_there(root, path, R_OK | W_OK);
     set(&out[2], "/dev/dri", is_open ? LPO_FOUND : missing,
         n_nodes ? "usermod -aG render,video $USER, then log in again" : "modprobe xocl, then xbutil examine");
+    if (!is_open && unneeded) out[2].fix = unneeded;
     snprintf(out[2].detail, sizeof out->detail, "%s%s", n_nodes ? path : "no renderD node",
              n_nodes && !is_open ? ": may not be opened" : "");
 
@@ -164,6 +167,7 @@ static void hardware(lpo_finding out[4], const char *root) {
     set(&out[3], "platform shell", has_shell ? LPO_FOUND : missing,
         "install AMD's deployment package of the card's platform (bitstreams/README.md), then xbmgmt program "
         "--base");
+    if (!has_shell && unneeded) out[3].fix = unneeded;
     snprintf(out[3].detail, sizeof out->detail, "%s",
              has_shell ? platform : "none in /opt/xilinx/platforms and /lib/firmware/xilinx");
 }
