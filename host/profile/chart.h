@@ -13,6 +13,9 @@ lpo_status lpo_chart_dots(lpo_writer *w, const char *title, const char *x_label,
                           int n_series, lpo_error *err);
 /* The heading and charts of a run folder. */
 lpo_status lpo_chart_run(lpo_writer *w, const lpo_report_run *run, lpo_error *err);
+/* Shares of a step's time by device and stage, from timing.jsonl and config.json; n 0 without them. */
+enum { LPO_RUN_SPLIT = 8 };
+lpo_status lpo_run_split(lpo_report_bar out[LPO_RUN_SPLIT], int *n, const char *dir, lpo_error *err);
 /* text with &, <, >, " escaped. */
 lpo_status lpo_chart_text(lpo_writer *w, const char *text, lpo_error *err);
 /* The CSS colour of series i. */

@@ -151,7 +151,12 @@ void lpo_page_dots(lpo_page *p, const char *title, const char *x_label, const lp
 }
 
 void lpo_page_run(lpo_page *p, const lpo_report_run *run) {
+    lpo_report_bar split[LPO_RUN_SPLIT];
+    int n = 0;
     if (!p->status) keep(p, lpo_chart_run(p->out, run, &p->err));
+    if (!p->status) keep(p, lpo_run_split(split, &n, run->dir, &p->err));
+    if (n) lpo_page_text(p, "Where a step's time goes, by device and stage (shares of the step):");
+    if (n) lpo_page_bars(p, split, n);
 }
 
 void lpo_page_png(lpo_page *p, const void *png, size_t size_bytes, const char *alt) {
