@@ -15,7 +15,7 @@ static void make_dir(void) {
     cr_assert_not_null(mkdtemp(dir));
 }
 static void drop_dir(void) {
-    lpo_dir_remove(dir);
+    lpo_dir_remove(dir, NULL);
 }
 TestSuite(profile_report, .init = make_dir, .fini = drop_dir);
 
