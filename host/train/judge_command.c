@@ -22,7 +22,7 @@
 
 extern char **environ;
 
-enum { MAX_LINE = 1 << 20, MAX_RESTARTS = 5 }; /* restarts without a usable reply between them */
+enum { MAX_LINE = 1 << 20, MORE_RESTARTS = 3 }; /* than retries, without a usable reply between them */
 
 typedef struct request {
     int ask, tries; /* index; attempts begun before this one */
@@ -35,9 +35,9 @@ typedef struct command {
     pid_t pid; /* 0: not running */
     int to, from;
     int64_t next_id;
-    int restarts; /* in a row */
-    bool started_once;
-    char *in; /* bytes read, not yet a line */
+    int restarts;              /* in a row */
+    bool started_once, useful; /* ever; this one has replied */
+    char *in;                  /* bytes read, not yet a line */
     size_t n_in, cap_in;
     char *out; /* bytes to write */
     size_t n_out, cap_out;
@@ -129,6 +129,7 @@ static lpo_status start(command *c, lpo_error *err) {
         c->restarts++;
     }
     c->started_once = true;
+    c->useful = false;
     return LPO_OK;
 }
 
@@ -160,14 +161,15 @@ static void charge(command *c, int k) {
     push(c, r);
 }
 
-/* The program is gone: the oldest request is charged, the others only wait again. */
-static void lose_program(command *c) {
+/* The program is gone: the oldest request is charged, the others only wait again. One that replied and then
+ * ended by itself may have had enough; what it left unanswered is nobody's fault. */
+static void lose_program(command *c, bool hung) {
     const int status = stop(c);
     if (!c->last[0])
         snprintf(c->last, sizeof c->last,
                  WIFEXITED(status) ? "it ended with exit status %d" : "it died of signal %d",
                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-    if (c->n_flying) charge(c, 0);
+    if (c->n_flying && (hung || !c->useful)) charge(c, 0);
     while (c->n_flying) push(c, c->flying[--c->n_flying]);
 }
 
@@ -226,6 +228,7 @@ static void take_line(command *c, lpo_judge_ask *asks, const char *line, size_t 
     memmove(c->flying + k, c->flying + k + 1, (size_t)(--c->n_flying - k) * sizeof *c->flying);
     c->deadline = lpo_now_s() + c->o->judge_timeout_s;
     c->restarts = 0;
+    c->useful = true;
     c->last[0] = 0;
     atomic_store(&c->tally->bad_in_a_row, 0);
 }
@@ -272,13 +275,13 @@ static void exchange(command *c, lpo_judge_ask *asks) {
     /* A closed input is no news: what it said before counts first. */
     if (fd[1].revents & (POLLOUT | POLLERR)) give_output(c);
     if (fd[0].revents & (POLLIN | POLLHUP | POLLERR) && !take_input(c, asks)) {
-        lose_program(c);
+        lose_program(c, false);
         return;
     }
     if (c->n_flying && lpo_now_s() >= c->deadline) {
         atomic_fetch_add(&c->tally->timeouts, 1);
         snprintf(c->last, sizeof c->last, "no usable reply within %g s", c->o->judge_timeout_s);
-        lose_program(c);
+        lose_program(c, true);
     }
 }
 
@@ -291,7 +294,8 @@ static lpo_status converse(command *c, lpo_judge_ask *asks, lpo_error *err) {
     while (c->waiting || c->n_flying) {
         lpo_status s = LPO_OK;
         if (atomic_load(&c->tally->bad_in_a_row) >= LPO_JUDGE_PATIENCE) return give_up(c, err);
-        if (!c->pid && c->started_once && c->restarts >= MAX_RESTARTS) return give_up(c, err);
+        if (!c->pid && c->started_once && c->restarts >= c->o->judge_retries + MORE_RESTARTS)
+            return give_up(c, err);
         if (!c->pid) s = start(c, err);
         while (!s && c->waiting && c->n_flying < c->o->judge_parallel) s = send_one(c, asks, err);
         if (s) return s;

@@ -26,7 +26,7 @@ struct pairs_files {
     FILE *file[FILES];
     int64_t size[FILES];
     json_t *options;
-    double last_commit;
+    double committed_s, commit_cost_s; /* when the last commit ended, and how long it took */
 };
 
 static lpo_status no_memory(const pairs_run *r, lpo_error *err) {
@@ -74,6 +74,7 @@ void pairs_files_close(pairs_run *r) {
 
 lpo_status pairs_files_commit(pairs_run *r, lpo_error *err) {
     pairs_files *f = r->files;
+    const double start_s = lpo_now_s();
     for (int i = 0; i < FILES; i++)
         if (f->file[i] && (fflush(f->file[i]) || fdatasync(fileno(f->file[i]))))
             return lpo_fail(err, LPO_EIO, "%s: cannot write it: %s", f->part[i], strerror(errno));
@@ -83,7 +84,8 @@ lpo_status pairs_files_commit(pairs_run *r, lpo_error *err) {
                           (json_int_t)f->size[1], (json_int_t)f->size[2], "complete", r->complete);
     lpo_status s = o ? lpo_json_save(o, f->state_path, err) : no_memory(r, err);
     json_decref(o);
-    f->last_commit = lpo_now_s();
+    f->committed_s = lpo_now_s();
+    f->commit_cost_s = f->committed_s - start_s;
     return s;
 }
 
@@ -241,8 +243,10 @@ lpo_status pairs_files_put(pairs_run *r, const pairs_block *b, lpo_error *err) {
     return LPO_OK;
 }
 
+/* Waiting for the disk may take a fiftieth of the time. */
 lpo_status pairs_files_commit_due(pairs_run *r, lpo_error *err) {
-    return lpo_now_s() - r->files->last_commit > 1 ? pairs_files_commit(r, err) : LPO_OK;
+    const pairs_files *f = r->files;
+    return lpo_now_s() - f->committed_s > 50 * f->commit_cost_s ? pairs_files_commit(r, err) : LPO_OK;
 }
 
 static lpo_status nothing_kept(pairs_run *r, lpo_error *err) {

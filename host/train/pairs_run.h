@@ -114,7 +114,7 @@ lpo_status pairs_score(pairs_run *r, pairs_block *b, lpo_error *err);
 lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err);
 lpo_status pairs_files_put(pairs_run *r, const pairs_block *b, lpo_error *err);
 lpo_status pairs_files_commit(pairs_run *r, lpo_error *err);
-lpo_status pairs_files_commit_due(pairs_run *r, lpo_error *err); /* when the last is a second ago */
+lpo_status pairs_files_commit_due(pairs_run *r, lpo_error *err); /* when it costs little */
 /* All is written: summary and renames, or the word that nothing was kept. */
 lpo_status pairs_files_finish(lpo_pairs_result *out, pairs_run *r, lpo_error *err);
 void pairs_files_close(pairs_run *r);
