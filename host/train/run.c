@@ -124,9 +124,10 @@ static lpo_status write_config(const lpo_run *r, lpo_error *err) {
 
 /* ---- model and data ---- */
 
-static lpo_status open_session(lpo_session *out, const lpo_run *r, const char *dir, lpo_error *err) {
-    return lpo_session_open(out, dir, str(r, LPO_TRAIN_place), str(r, LPO_TRAIN_dtype),
-                            str(r, LPO_TRAIN_chat_template), (int)num(r, LPO_TRAIN_n_threads), err);
+static lpo_status open_session(lpo_session *out, const lpo_run *r, const char *dir, const char *place,
+                               lpo_error *err) {
+    return lpo_session_open(out, dir, place, str(r, LPO_TRAIN_dtype), str(r, LPO_TRAIN_chat_template),
+                            (int)num(r, LPO_TRAIN_n_threads), err);
 }
 
 static bool all_pairs(const lpo_dataset *d) {
@@ -230,7 +231,10 @@ static lpo_status open_references(lpo_run *r, lpo_error *err) {
     if (!*dir && !r->resumed) return references_with(r, &r->engine, err);
     lpo_session other = {0};
     lpo_engine e = {0};
-    s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), err);
+    /* Only its backbone works; a card is not opened twice. */
+    char place[80] = "backbone=", *device = place + strlen(place);
+    s = lpo_place_stage(device, str(r, LPO_TRAIN_place), "backbone", err);
+    if (!s) s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), place, err);
     if (!s) s = lpo_engine_open(&e, other.model, false, err);
     if (!s) s = references_with(r, &e, err);
     lpo_engine_close(&e);
@@ -283,7 +287,8 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     r->state.seed = (uint64_t)num(r, LPO_TRAIN_seed);
     if (r->batch > 1 << 20)
         return lpo_fail(err, LPO_ELIMIT, "a batch of %" PRId64 " records is over %d", r->batch, 1 << 20);
-    lpo_status s = open_session(&r->session, r, r->resumed ? r->last : str(r, LPO_TRAIN_model), err);
+    lpo_status s = open_session(&r->session, r, r->resumed ? r->last : str(r, LPO_TRAIN_model),
+                                str(r, LPO_TRAIN_place), err);
     if (!s)
         s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
     if (!s) s = plan_steps(r, err);
