@@ -101,7 +101,10 @@ static process *process_of(writer *t, const lpo_span *s) {
         return NULL;
     }
     const int pid = ++t->n_processes + COUNTERS_PID;
-    put_name(t, "process_name", pid, 0, s->modelled ? "modelled: " : "", s->device);
+    char text[128];
+    const bool soft = !strcmp(s->device, "csim") || !strncmp(s->device, "emulated:", 9);
+    snprintf(text, sizeof text, "%.80s%s", s->device, soft && !s->modelled ? " (not hardware)" : "");
+    put_name(t, "process_name", pid, 0, s->modelled ? "modelled: " : "", text);
     next_event(t);
     put(t, "{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":%d,\"tid\":0,\"args\":{\"sort_index\":%d}}",
         pid, pid + (s->modelled ? 100 : 0));

@@ -175,6 +175,16 @@ static void finish(lpo_fpga_job *j) {
     }
 }
 
+void fpga_count_jobs(const fpga_unit *u) {
+    char name[48];
+    int n = 0;
+    if (!lpo_trace_on()) return;
+    for (int i = 0; i < u->kernel->n_units; i++)
+        for (int k = 0; k < FPGA_SETS; k++) n += u->kernel->unit[i].set[k].job != NULL;
+    snprintf(name, sizeof name, "queue:jobs:%s", fpga_row(u)->name);
+    lpo_trace_count(name, n);
+}
+
 void *fpga_unit_serve(void *unit) {
     fpga_unit *u = unit;
     lpo_fpga *f = fpga_of(u);
@@ -189,6 +199,7 @@ void *fpga_unit_serve(void *unit) {
         finish(j);
         pthread_mutex_lock(&f->lock);
         j->set->job = NULL;
+        fpga_count_jobs(u);
         j->done = true; /* its waiter may free it now */
         pthread_cond_broadcast(&f->changed);
     }

@@ -116,6 +116,8 @@ lpo_status fpga_set_verify(const fpga_set *s, const lpo_fpga_job *j, lpo_error *
 void fpga_set_clear(fpga_set *s);
 
 /* card.c */
+/* Jobs of the unit's kernel on the card now, into the trace; under the lock. */
+void fpga_count_jobs(const fpga_unit *u);
 void fpga_card_enter(fpga_card *c);
 void fpga_card_leave(fpga_card *c);
 /* After a failed attempt of j (why, in words): reset the card unless somebody has meanwhile, and give the

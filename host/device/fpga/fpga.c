@@ -258,6 +258,7 @@ lpo_status lpo_fpga_submit(lpo_fpga_job **job, lpo_fpga *f, lpo_hls_kernel_id ke
         j->set->job = NULL;
         pthread_cond_broadcast(&f->changed);
     } else {
+        fpga_count_jobs(j->unit);
         *j->unit->tail = j;
         j->unit->tail = &j->next;
         pthread_cond_signal(&j->unit->more);
