@@ -4,10 +4,11 @@
  * A DATAFLOW region repeats for every step of the schedule (launch.h) and moves bands of 8 rows:
  *   read x3 -> colour -> horizontal -> vertical -> blur horizontal -> blur vertical -> finish -> rgb
  *                                      (ring)                         (ring)                 +-> patches
- * The horizontal pass makes one column of 8 rows, 4 taps, 3 channels a clock: 96 multiply-adds whatever the
- * scale, all 8 rows sharing the weights, which stay on chip. The vertical pass makes 8 columns of one
- * row, 4 taps a clock. Only the two rings and the patch lines outlive a step. The arithmetic is that of
- * kernels/preprocess_pixel.h, shared with every other version. */
+ * The horizontal pass makes one column of 8 rows, 8 taps, 3 channels a clock: 192 multiply-adds whatever the
+ * scale, all 8 rows sharing the weights, which stay on chip; with 4 taps it would be slower than the source
+ * at 1080p to 448 (18 taps a window). The vertical pass makes 8
+ * columns of one row, 4 taps a clock. Only the two rings and the patch lines outlive a step. The arithmetic
+ * is that of kernels/preprocess_pixel.h, shared with every other version. */
 #include "kernels/preprocess_pixel.h"
 
 #include "hls/abi.h"
@@ -19,6 +20,7 @@ enum {
     PLANE_BYTES = 3 * HLS_MAX_IN + 2 * HLS_WORD,
     AXI_LATENCY = 70,
     MAC_DEPTH = 12,
+    TAPS = 8, /* of a horizontal window in a clock: two groups of 4 */
     /* A float sum waits for its previous addition: 4 products and additions in a row. */
     REAL_II = 24
 };
@@ -190,18 +192,23 @@ static void horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS], i
 #pragma HLS ARRAY_PARTITION variable = acc complete dim = 0
     int32_t i = 0, g = 0, n = n_rows > 0 ? n_groups : 0;
     for (int32_t t = 0; t < n; t++) {
-#pragma HLS LOOP_TRIPCOUNT max = 28672
+#pragma HLS LOOP_TRIPCOUNT max = 14336
 #pragma HLS PIPELINE II = 1
-        int32_t w[4] = {0, 0, 0, 0};
-        int last = !stride || 4 * g + 4 >= count[i];
-        for (int32_t k = 0; k < 4; k++) w[k] = stride ? weights[i * stride + 4 * g + k] : 0;
+        int32_t w[TAPS / 4][4];
+        int last = !stride || TAPS * g + TAPS >= count[i];
+        for (int32_t k = 0; k < TAPS; k++)
+            w[k / 4][k % 4] = TAPS * g + k < stride ? weights[i * stride + TAPS * g + k] : 0;
         for (int32_t lane = 0; lane < HLS_LANES; lane++) {
 #pragma HLS UNROLL
             for (int32_t c = 0; c < 3; c++) {
-                uint32_t x[4] = {0, 0, 0, 0}, sum = g == 0 ? 1u << 21 : acc[lane][c];
-                for (int32_t k = 0; k < 4; k++)
-                    if (stride && 4 * g + k < count[i]) x[k] = in[lane][start[i] + 4 * g + k][c];
-                if (stride) sum = tap_group(sum, x, w, 4 * g, count[i], real, 1);
+                uint32_t sum = g == 0 ? 1u << 21 : acc[lane][c];
+                for (int32_t h = 0; h < TAPS / 4; h++) {
+                    uint32_t x[4] = {0, 0, 0, 0};
+                    int32_t k0 = TAPS * g + 4 * h;
+                    for (int32_t k = 0; k < 4; k++)
+                        if (stride && k0 + k < count[i]) x[k] = in[lane][start[i] + k0 + k][c];
+                    if (stride) sum = tap_group(sum, x, w[h], k0, count[i], real, 1);
+                }
                 acc[lane][c] = sum;
                 if (!stride) out[i][lane][c] = in[lane][i][c];
                 if (stride && last) out[i][lane][c] = real ? sum : settle(sum, 0);
@@ -210,7 +217,7 @@ static void horizontal(columns out, band in, int32_t weights[HLS_MAX_WEIGHTS], i
         g = last ? 0 : g + 1;
         i += last;
     }
-    HLS_LOOP(n, real ? REAL_II : 1, MAC_DEPTH);
+    HLS_LOOP(n, real ? TAPS / 4 * REAL_II : 1, MAC_DEPTH);
 }
 
 /* One result row, eight columns at a time, flat as above. w: the row's weights. */
@@ -391,7 +398,7 @@ static int32_t load_weights(int32_t weights[HLS_MAX_WEIGHTS], const int32_t *tab
     for (int32_t i = 0; i < n; i++) {
 #pragma HLS LOOP_TRIPCOUNT max = 2048
 #pragma HLS PIPELINE II = 1
-        groups += stride ? (count[i] + 3) / 4 : 1;
+        groups += stride ? (count[i] + TAPS - 1) / TAPS : 1;
     }
     HLS_LOOP((n * stride + 15) / 16, 1, AXI_LATENCY);
     HLS_LOOP(n, 1, 4);
@@ -459,8 +466,8 @@ void lpo_hls_preprocess(const uint8_t *plane0, const uint8_t *plane1, const uint
     int32_t start_bh[HLS_MAX_OUT], count_bh[HLS_MAX_OUT], start_bv[HLS_MAX_OUT], count_bv[HLS_MAX_OUT];
     int32_t weights_h[HLS_MAX_WEIGHTS], weights_bh[HLS_MAX_WEIGHTS];
     uint32_t level[3][256];
-#pragma HLS ARRAY_PARTITION variable = weights_h cyclic factor = 4
-#pragma HLS ARRAY_PARTITION variable = weights_bh cyclic factor = 4
+#pragma HLS ARRAY_PARTITION variable = weights_h cyclic factor = 8
+#pragma HLS ARRAY_PARTITION variable = weights_bh cyclic factor = 8
     ring resized, blurred;
     patch_lines lines;
 #pragma HLS ARRAY_PARTITION variable = resized cyclic factor = 8 dim = 1
@@ -492,7 +499,7 @@ void lpo_hls_preprocess(const uint8_t *plane0, const uint8_t *plane1, const uint
 #pragma HLS ARRAY_PARTITION variable = p1 complete dim = 1
 #pragma HLS ARRAY_PARTITION variable = p2 complete dim = 1
 #pragma HLS ARRAY_PARTITION variable = source complete dim = 1
-#pragma HLS ARRAY_PARTITION variable = source cyclic factor = 4 dim = 2
+#pragma HLS ARRAY_PARTITION variable = source cyclic factor = 8 dim = 2
 #pragma HLS ARRAY_PARTITION variable = mid complete dim = 1
 #pragma HLS ARRAY_PARTITION variable = mid cyclic factor = 8 dim = 2
 #pragma HLS ARRAY_PARTITION variable = passed complete dim = 2
