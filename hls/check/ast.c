@@ -135,7 +135,11 @@ static void collect(check_program *p, json_t *scope, int unit, bool is_c) {
     json_t *decl;
     size_t i;
     json_array_foreach(json_object_get(scope, "inner"), i, decl) {
-        if (check_is(decl, "FunctionDecl")) add_function(p, decl, unit, is_c);
+        /* Of a template only what was made of it for some type. */
+        bool is_pattern =
+            check_is(scope, "FunctionTemplateDecl") && !check_is(check_child(decl, 0), "TemplateArgument");
+        if (check_is(decl, "FunctionDecl") && !is_pattern) add_function(p, decl, unit, is_c);
+        if (check_is(decl, "FunctionTemplateDecl")) collect(p, decl, unit, false);
         if (check_is(decl, "LinkageSpecDecl"))
             collect(p, decl, unit, strcmp(check_text(decl, "language"), "C") == 0);
         if (check_is(decl, "NamespaceDecl")) collect(p, decl, unit, is_c);

@@ -184,7 +184,10 @@ static void check_unrolled(context *c, json_t *n, int depth) {
     json_array_foreach(json_object_get(n, "inner"), i, child) check_unrolled(c, child, depth);
 }
 static void check_unrolling(context *c, const check_pragma *g) {
-    if (!g->owner || check_option_value(g, "off")) return;
+    if (check_option_value(g, "off")) return;
+    if (strcmp(g->directive, "PIPELINE") == 0 && g->compound == g->fn->body)
+        check_unrolled(c, g->fn->body, 0);
+    if (!g->owner) return;
     if (strcmp(g->directive, "PIPELINE") == 0) check_unrolled(c, check_loop_body(g->owner), 0);
     if (strcmp(g->directive, "UNROLL") == 0 && !check_option_value(g, "factor"))
         check_unrolled(c, g->owner, 0);

@@ -7,6 +7,7 @@
  * clang accepts is then held against the rules of docs/hls.md. Exit status: 0 clean, 1 violations, 2 wrong
  * use, 77 no clang. */
 #include "check.h"
+#include <errno.h>
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,7 @@ static run start(const char *file, const char *const *extra) {
     return r;
 }
 
-/* True when clang found no error; its own words become violations otherwise. */
+/* True when clang found no error; its own words become violations otherwise, unless language is NULL. */
 static bool finish(run *r, const char *language) {
     char line[2048], path[CHECK_MAX_PATH], text[1024];
     int status, at, before = n_reports;
@@ -78,16 +79,16 @@ static bool finish(run *r, const char *language) {
     rewind(r->errors);
     while (fgets(line, sizeof line, r->errors))
         if (sscanf(line, "%1023[^:]:%d:%*d: %*[a-z ]: %1023[^\n]", path, &at, text) == 3 &&
-            strstr(line, "error: "))
+            strstr(line, "error: ") && language)
             check_report(path, at, "compile", language, text);
-    if (n_reports == before && status != 0) {
+    if (n_reports == before && status != 0 && language) {
         rewind(r->errors);
         if (!fgets(line, sizeof line, r->errors)) snprintf(line, sizeof line, "clang failed");
         line[strcspn(line, "\n")] = 0;
         check_report("clang", 0, "compile", language, line);
     }
     fclose(r->errors);
-    return n_reports == before;
+    return status == 0 && n_reports == before;
 }
 
 /* Reads one file: its tree, then its pragmas. A C file is also tried as C++. */
@@ -107,7 +108,7 @@ static bool add_unit(check_program *p, const char *file) {
     check_pragmas_load(p, text.out);
     bool is_valid = finish(&tree, is_c ? "not C11" : "not C++14") && root;
     if (is_c) is_valid = finish(&cxx, "not C++14") && is_valid;
-    is_valid = finish(&text, "not preprocessed") && is_valid;
+    is_valid = finish(&text, NULL) && is_valid;
     if (root) p->units[p->n_units++] = root;
     if (is_valid) check_ast_functions(p, p->n_units - 1);
     return is_valid;
@@ -118,6 +119,11 @@ static void check_files(char *const *files, int n) {
         fprintf(stderr, "hls-check: %d files, at most %d are one kernel\n", n, CHECK_MAX_UNITS);
         exit(2);
     }
+    for (int i = 0; i < n; i++)
+        if (access(files[i], R_OK) != 0) {
+            fprintf(stderr, "hls-check: %s: %s\n", files[i], strerror(errno));
+            exit(2);
+        }
     check_program *p = calloc(1, sizeof *p);
     bool is_valid = p != NULL;
     for (int i = 0; i < n && is_valid; i++) is_valid = add_unit(p, files[i]);

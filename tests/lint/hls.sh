@@ -12,6 +12,8 @@ bad=0
 fail() { echo "$1" >&2; bad=1; }
 rules() { sed -nE 's/^[^:]+:[0-9]+: ([a-z0-9-]+): .+: .+/\1/p' | sort -u | tr '\n' ' '; }
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 n=0
 for f in tests/lint-bad/*.c*; do
     want=$(sed -nE 's|^/\* rejects: ([a-z0-9-]+) \*/|\1|p' "$f")
@@ -24,14 +26,16 @@ for f in tests/lint-good/*.c*; do
     told=$("$check" "$f") || fail "$f: rejected: $told"
 done
 told=$("$check") || fail "hls/ is rejected: $told"
+sed -n '/^    \/\/ vadd.cpp/,/^    }$/p' docs/fpga.md >"$work/vadd.cpp"
+grep -q vadd "$work/vadd.cpp" && "$check" "$work/vadd.cpp" || fail "the kernel of docs/fpga.md is rejected"
+"$check" /nonexistent.c 2>/dev/null
+[ $? = 2 ] || fail "a file that is not there is not a usage error"
 "$check" --nonsense 2>/dev/null
 [ $? = 2 ] || fail "an unknown option is not a usage error"
 CLANG=/nonexistent "$check" tests/lint-good/loops.c 2>/dev/null
 [ $? = 77 ] || fail "without clang the checker does not skip"
 
 # Break a kernel: a file of it, the one rule that must name this file, a sed script.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 cp -r hls kernels "$work/"
 ways=0
 breaks() {
