@@ -63,11 +63,11 @@ static void drop_kept(lpo_generator *g, gen_clip *c) {
 
 /* The clip belongs to the caller again. */
 static void clip_release(lpo_generator *g, gen_clip *c) {
-    if (c->n_queued || c->n_live) return;
+    if (!c->n_queued && !c->n_held) drop_kept(g, c);
+    if (c->n_queued || c->n_live || c->n_held) return;
     gen_clip **at = &g->clips;
     while (*at != c) at = &(*at)->next;
     *at = c->next;
-    drop_kept(g, c);
     if (c->rows)
         g->rows_bytes -=
             (size_t)c->n_rows * (size_t)g->m->config.block.d_model * lpo_dtype_bytes(g->m->dtype);
@@ -110,7 +110,7 @@ void lpo_generator_destroy(lpo_generator *g) {
     while (g->answered.n) live_free(list_pop(&g->answered));
     for (int i = 0; i < g->n_live; i++) live_free(g->live[i]);
     while (g->clips) {
-        g->clips->n_queued = g->clips->n_live = 0;
+        g->clips->n_queued = g->clips->n_live = g->clips->n_held = 0;
         clip_release(g, g->clips);
     }
     lpo_tape_destroy(g->tape);
@@ -177,6 +177,7 @@ lpo_status lpo_generator_add(lpo_generator *g, const lpo_gen_request *r, lpo_err
     memcpy(ids, r->ids, (size_t)r->n_ids * sizeof *ids);
     *s = (gen_live){.user = r->user,
                     .clip = c,
+                    .more = r->more,
                     .o = r->options,
                     .fn = r->fn,
                     .fn_user = r->fn_user,
@@ -262,7 +263,7 @@ static lpo_status start(lpo_generator *g, gen_live *s, lpo_error *err) {
     g->stats.prompt_tokens += s->p.n_ids;
     lpo_status st = take_shared(g, s, err);
     if (c->kept.ids) c->used = g->pass;
-    if (!c->n_queued) drop_kept(g, c);
+    if (!c->n_queued && !c->n_held) drop_kept(g, c);
     return st;
 }
 
@@ -337,7 +338,8 @@ static lpo_status take_token(lpo_generator *g, gen_live *s, lpo_error *err) {
 static void leave(lpo_generator *g, gen_live *s) {
     gen_clip *c = s->clip;
     c->n_live--;
-    if (!g->o.no_prefix_cache && c->n_queued && !c->n_live && !c->kept.ids) {
+    c->n_held += s->more;
+    if (!g->o.no_prefix_cache && (c->n_queued || c->n_held) && !c->n_live && !c->kept.ids) {
         lpo_kv_shrink(&g->kv, s->p.first, s->p.n_ids);
         c->kept = s->p;
         c->used = g->pass;
@@ -345,7 +347,7 @@ static void leave(lpo_generator *g, gen_live *s) {
     } else
         lpo_kv_shrink(&g->kv, s->p.first, 0);
     clip_release(g, c);
-    s->clip = NULL;
+    if (!s->more) s->clip = NULL;
     list_push(&g->answered, s);
 }
 
@@ -381,8 +383,16 @@ static lpo_status book(lpo_generator *g, lpo_error *err) {
     return LPO_OK;
 }
 
+void lpo_generator_let_go(lpo_generator *g) {
+    if (!g || !g->held) return;
+    g->held->n_held--;
+    clip_release(g, g->held);
+    g->held = NULL;
+}
+
 lpo_status lpo_generator_next(lpo_gen_seq *out, uint64_t *user, lpo_generator *g, lpo_error *err) {
     memset(out, 0, sizeof *out);
+    lpo_generator_let_go(g);
     while (!g->answered.n) {
         if (!g->queue.n && !g->n_live) return LPO_EEND;
         lpo_status st = admit(g, err);
@@ -394,6 +404,7 @@ lpo_status lpo_generator_next(lpo_gen_seq *out, uint64_t *user, lpo_generator *g
     *out = s->out;
     s->out = (lpo_gen_seq){0};
     *user = s->user;
+    g->held = s->clip;
     live_free(s);
     return LPO_OK;
 }

@@ -25,6 +25,8 @@ typedef struct lpo_gen_request {
     uint64_t stream; /* of random numbers */
     lpo_gen_options options; /* forced and its like are borrowed until done */
     uint64_t user;           /* handed back */
+    bool more;               /* its answer will be asked about: the clip's rows are kept, and the clip stays
+                                borrowed, until lpo_generator_next is called after it was handed back */
     lpo_token_fn *fn;        /* or NULL: hears every new token, with `user` for its seq */
     void *fn_user;
 } lpo_gen_request;
@@ -39,6 +41,9 @@ lpo_status lpo_generator_add(lpo_generator *g, const lpo_gen_request *r, lpo_err
  * its number in *user. LPO_EEND when none is left. After any other error the generator is only good for
  * destroying. */
 lpo_status lpo_generator_next(lpo_gen_seq *out, uint64_t *user, lpo_generator *g, lpo_error *err);
+/* Nothing follows the answer handed back last: its clip is the caller's again, without another answer. NULL
+ * accepted. */
+void lpo_generator_let_go(lpo_generator *g);
 int lpo_generator_pending(const lpo_generator *g); /* added and not yet handed back */
 
 typedef struct lpo_generator_stats {

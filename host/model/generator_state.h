@@ -15,9 +15,9 @@ typedef struct gen_prefix {
 
 /* One clip, or all requests without one, while a request names it. */
 typedef struct gen_clip {
-    const lpo_clip_input *clip; /* NULL: no video */
-    int n_queued, n_live;
-    gen_prefix kept; /* of a finished request, for the queued ones */
+    const lpo_clip_input *clip;   /* NULL: no video */
+    int n_queued, n_live, n_held; /* held: answered, and more may follow */
+    gen_prefix kept;              /* of a finished request, for those to come */
     void *rows; /* its encoding [n_rows, d_model] of the model's dtype, or NULL: not computed, or dropped */
     int64_t n_rows;
     int64_t base;  /* of its rows among this pass's video rows */
@@ -39,7 +39,7 @@ typedef struct gen_live {
     int32_t run, room;                 /* where its pads begin, or -1; rows it may need */
     int32_t *pos;                      /* [3 n_ids] until the prompt is computed */
     int32_t next_pos, last_id, n_feed; /* n_feed: rows in this pass */
-    bool over;
+    bool more, over;
     int32_t drawn;    /* of this pass, */
     float drawn_logp; /* and its log-probability */
     lpo_gen_seq out;
@@ -71,6 +71,7 @@ struct lpo_generator {
     lpo_generator_options o;
     lpo_kv kv;
     gen_list queue, answered;
+    gen_clip *held;     /* of the answer handed back last, or NULL */
     gen_live **live;    /* [max_seqs], in the order they came */
     gen_live **drawing; /* [max_seqs], those of this pass's logits */
     int n_live;

@@ -201,6 +201,7 @@ static lpo_status finish_oldest(pairs_run *r, lpo_error *err) {
             s = check_share(r, r->counts.n_bad, b->item[i].rec.line, b->item[i].reason, err);
             break;
         }
+    lpo_generator_let_go(r->gen); /* of a clip that goes with the block */
     pairs_block_clear(r, b);
     pthread_mutex_lock(&r->lock);
     r->first = (r->first + 1) % r->depth;

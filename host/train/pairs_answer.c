@@ -89,6 +89,7 @@ static lpo_status ask(pairs_run *r, pairs_block *b, pairs_item *it, pairs_role r
                              .clip = &it->views->input[view],
                              .stream = 4 * (uint64_t)it->rec.line + role,
                              .options = lpo_gen_options_default(),
+                             .more = role == PAIRS_DRAFT, /* the reflection, on the same clip */
                              .user = (uint64_t)(b - r->ring) * PAIRS_BLOCK * PAIRS_ROLES +
                                      (uint64_t)(it - b->item) * PAIRS_ROLES + role};
         q.options.max_tokens = o->max_tokens;

@@ -206,6 +206,37 @@ Test(generator, a_clip_is_computed_once) {
     drop(m, dir);
 }
 
+/* A question about an answer: what the clip became is still there when the answer was asked for with more to
+ * come, and gone one answer later. */
+Test(generator, more_may_follow) {
+    static asks a;
+    lpo_error err = {0};
+    char *dir;
+    lpo_model *m = wide_model(&dir, "f32");
+    make_asks(&a);
+    for (int more = 0; more < 3; more++) { /* 2: and then let go */
+        lpo_generator *g;
+        lpo_generator_stats st;
+        lpo_gen_seq s;
+        uint64_t user;
+        static const int order[] = {1, 5, 0, 9}; /* 1, 5, 9 on one clip, 0 on none */
+        MUST(lpo_generator_create(&g, m, NULL, &err));
+        for (int i = 0; i < 4; i++) {
+            lpo_gen_request r = a.r[order[i]];
+            r.more = more && i == 0;
+            MUST(lpo_generator_add(g, &r, &err));
+            MUST(lpo_generator_next(&s, &user, g, &err));
+            lpo_gen_seq_clear(&s);
+            if (more == 2) lpo_generator_let_go(g);
+        }
+        lpo_generator_get_stats(&st, g);
+        cr_assert_eq(st.clips, more == 1 ? 2 : 3, "more %d: %d encodings", more, (int)st.clips);
+        cr_assert_eq(st.shared_tokens > 0, more == 1);
+        lpo_generator_destroy(g);
+    }
+    drop(m, dir);
+}
+
 static void refused(lpo_generator *g, lpo_gen_request r, lpo_status want, const char *says) {
     lpo_error err = {0};
     cr_expect_eq(lpo_generator_add(g, &r, &err), want, "%s: %d", says, (int)err.code);
