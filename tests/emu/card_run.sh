@@ -65,7 +65,9 @@ P
 (cd "$tmp" && timeout 60 "$EMU/emu_card_native" "$tmp/renamed.xclbin" stream) >"$tmp/log" 2>&1; [ $? -lt 124 ]; result $? "a tampered container does not kill the host by a signal"
 
 if [ -x "$EMU/emu_card_opencl" ]; then
-    (cd "$tmp" && timeout 60 "$EMU/emu_card_opencl" "$tmp/t.xclbin") >"$tmp/log" 2>&1; result $? "opencl"
+    for c in stream large many scalars buffers; do
+        (cd "$tmp" && timeout 60 "$EMU/emu_card_opencl" "$tmp/t.xclbin" $c) >"$tmp/log" 2>&1; result $? "opencl: $c"
+    done
 else
     echo "SKIP opencl: no OpenCL headers or loader"
 fi
