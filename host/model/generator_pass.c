@@ -4,6 +4,7 @@
  * first of their rows is due; encodings wait in host memory for the next prompt on that clip. */
 #include "model/generator_state.h"
 
+#include "base/trace.h"
 #include "model/parts.h"
 
 #include <stdlib.h>
@@ -37,6 +38,15 @@ static void bound_encodings(lpo_generator *g) {
     }
 }
 
+/* The tape's run as a span of the trace. */
+static void account(const lpo_generator *g, double begin_s, const char *stage, const char *what) {
+    double flops, bytes;
+    if (!lpo_trace_on()) return;
+    lpo_tape_work(&flops, &bytes, g->tape, 0, -1);
+    lpo_trace_end(begin_s, stage, lpo_device_driver(lpo_model_placement(g->m)->device[0])->name, what, bytes,
+                  flops);
+}
+
 /* Encode n clips in one run of the tower. */
 static lpo_status encode_some(lpo_generator *g, gen_clip **some, int n, lpo_error *err) {
     lpo_packed p = {0};
@@ -53,11 +63,13 @@ static lpo_status encode_some(lpo_generator *g, gen_clip **some, int n, lpo_erro
     if (!all) return lpo_fail(err, LPO_ENOMEM, "no memory for the rows of %d clips", n);
     g->step.n = 0;
     lpo_tape_reset(g->tape);
+    const double t = lpo_trace_begin();
     lpo_val x = lpo_record_vision(g->tape, g->m, &p, false);
     lpo_tape_keep(g->tape, x);
     if ((st = lpo_tape_plan(g->tape, err)) || (st = lpo_tape_run(g->tape, 0, -1, err)) ||
         (st = lpo_tape_read(all, g->tape, x, err)))
         return lpo_fail_in(err, st, "encoding %d clips", n);
+    account(g, t, "encode", NULL);
     for (int i = 0; i < n; i++) {
         gen_clip *c = some[i];
         c->n_rows = lpo_clip_rows(g->m, c->clip);
@@ -232,9 +244,12 @@ lpo_status gen_pass(lpo_generator *g, lpo_error *err) {
     if (st) return st;
     fill_inputs(g, &in);
     const bool steady = in.n_out == in.n_rows && !in.n_video && g->step.n == in.n_out;
+    const double t = lpo_trace_begin();
     st = steady ? rewrite_inputs(g, &in, err) : record_pass(g, &in, err);
     if (!st) st = lpo_tape_run(g->tape, 0, -1, err);
     if (!st && in.n_out) st = lpo_tape_read(g->logits, g->tape, g->step.logits, err);
+    account(g, t, "generate", in.n_rows > in.n_out ? "prompts" : "next tokens");
+    lpo_trace_count("queue:sequences", in.n_seqs);
     g->stats.steps++;
     return st ? lpo_fail_in(err, st, "generating for %d sequences", in.n_seqs) : LPO_OK;
 }
