@@ -121,10 +121,10 @@ static void case_stream(void) {
     add("vadd", 4096, 1);
 }
 static void case_large(void) {
-    add("vadd", 16 << 20, 1); /* 64 MiB each */
+    add("sum", 16 << 20, 1); /* 64 MiB each */
 }
 static void case_many(void) {
-    add("vadd", 64, 500); /* 1,000 runs */
+    add("sum", 64, 500); /* 1,000 runs */
 }
 
 static void case_scalars(void) {
