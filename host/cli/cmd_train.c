@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "leanpo/objective.h"
 #include "leanpo/train.h"
+#include "rounds.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,8 +67,10 @@ static int print_result(const lpo_train_result *r, int json) {
 int cmd_train(int argc, char **argv) {
     const char *config = NULL;
     int json = 0, resume = 0, n_rest, rc;
+    cli_rounds rounds = cli_rounds_default();
     const cli_option opts[] = {
         {"config", CLI_STR, &config, "F.json", "options from a file; flags after it win"},
+        CLI_ROUNDS_OPTIONS(rounds),
         {"resume", CLI_FLAG, &resume, NULL, "go on from the last checkpoint of --out"},
         {"json", CLI_FLAG, &json, NULL, "the result as JSON"},
         {0},
@@ -89,7 +92,9 @@ int cmd_train(int argc, char **argv) {
     if (rc == -1) list_train_options();
     if (!rc && n_rest) rc = cli_usage("train", "unexpected argument \"%s\"", argv[1]);
     if (!rc && resume && lpo_train_options_set(o, "resume", "1", &err)) rc = cli_fail("train", &err);
-    if (!rc) {
+    if (!rc && rounds.n) {
+        rc = cli_rounds_run(&rounds, o, resume, json);
+    } else if (!rc) {
         lpo_train_result r;
         rc = lpo_train(&r, o, cli_interrupted, cli_progress, NULL, &err) ? cli_fail("train", &err)
                                                                          : print_result(&r, json);

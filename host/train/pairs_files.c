@@ -11,9 +11,11 @@
 #include "train/pairs_result.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +27,7 @@ struct pairs_files {
     char *part[FILES], *final[FILES], *summary;
     FILE *file[FILES];
     int64_t size[FILES];
+    int lock_fd; /* of the folder; -1: not held */
     json_t *options;
     double committed_s, commit_cost_s; /* when the last commit ended, and how long it took */
 };
@@ -67,6 +70,7 @@ void pairs_files_close(pairs_run *r) {
     free(f->summary);
     free(f->state_path);
     free(f->dir);
+    if (f->lock_fd >= 0) close(f->lock_fd);
     json_decref(f->options);
     free(f);
     r->files = NULL;
@@ -117,9 +121,20 @@ static lpo_status read_state(pairs_run *r, bool *complete, lpo_error *err) {
     return s;
 }
 
+/* The folder, held by this process alone until it ends, however it ends. */
+static lpo_status lock_folder(pairs_files *f, lpo_error *err) {
+    if (f->lock_fd >= 0) return LPO_OK;
+    f->lock_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->lock_fd < 0) return lpo_fail(err, LPO_EIO, "%s: cannot open it: %s", f->dir, strerror(errno));
+    if (flock(f->lock_fd, LOCK_EX | LOCK_NB))
+        return lpo_fail(err, LPO_EINVAL, "%s: another leanpo pairs is at work there", f->dir);
+    return LPO_OK;
+}
+
 lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err) {
     pairs_files *f = r->files = calloc(1, sizeof *f);
     if (!f) return no_memory(r, err);
+    f->lock_fd = -1;
     lpo_status s = name_files(f, r, err);
     if (!s) s = pairs_options_to_json(&f->options, r, err);
     if (s) return s;
@@ -129,6 +144,7 @@ lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err) {
             err, LPO_EINVAL,
             "%s: an interrupted run is here: --resume goes on with it; remove the folder to begin anew",
             f->dir);
+    if (lpo_path_exists(f->dir) && (s = lock_folder(f, err))) return s;
     if (lpo_path_exists(f->state_path)) {
         s = read_state(r, finished, err);
         if (s || *finished) return s;
@@ -137,6 +153,7 @@ lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err) {
         return pairs_summary_read(r, f->summary, f->options, err);
     }
     s = lpo_dir_create(f->dir, err);
+    if (!s) s = lock_folder(f, err);
     for (int i = 0; i < FILES && !s; i++) {
         /* Without a state nothing in the folder counts. */
         f->file[i] = fopen(f->part[i], f->size[i] ? "ae" : "we");

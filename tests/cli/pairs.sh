@@ -65,6 +65,16 @@ for a, b in zip(open("whole.jsonl"), open("scored.jsonl")):
 P
 "$LEANPO" train --model m --data whole.jsonl --objective leanpo --smoothing grounding --max-steps 1 --batch-size 2 \
     --displacement-size 0 --out run >/dev/null 2>log || fail "train on the pairs: $(cat log)"
+# Rounds: the policy makes the pairs it is trained on next; a finished round is not done again.
+rounds() {
+    "$LEANPO" train --rounds 2 --model m --data w/qa.train.jsonl --objective leanpo --max-steps 1 --batch-size 2 --accumulation 1 --displacement-size 0 \
+        --pairs-trust chrf --pairs-templates world --pairs-min-gap 0 --pairs-max-tokens 4 --pairs-limit 16 --out rounds "$@" >/dev/null 2>log
+}
+rounds || fail "rounds: $(cat log)"
+cp rounds/rounds.json once.json
+rounds --resume && cmp once.json rounds/rounds.json || fail "rounds resumed: $(cat log)"
+[ -d rounds/round-1/checkpoints/step-1 ] && [ -d rounds/round-2/checkpoints/step-1 ] || fail "a policy of a round is gone"
+cmp -s rounds/round-1/pairs.jsonl rounds/round-2/pairs.jsonl && fail "both rounds drew the same answers"
 # Beside its data the output keeps the paths of the data.
 pairs --limit 16 --out w/beside.jsonl >/dev/null 2>&1; grep -q '"video":"videos/' w/beside.jsonl || fail "relative paths"
 
@@ -105,6 +115,12 @@ a, b = json.load(open('whole.json')), json.load(open('again.json'))
 for k in 'n_questions', 'n_pairs', 'dropped', 'trust_chosen', 'reward_chosen', 'grounding', 'rho':
     assert a[k] == b[k], k" || fail "the summary of a resumed run differs"
 [ -z "$(ls -d killed.jsonl.partial 2>/dev/null)" ] || fail "leftovers"
+# Ctrl-C says how to go on.
+OMP_NUM_THREADS=1 "$LEANPO" pairs "${base[@]}" --threads 1 --batch-size 4 --out killed.jsonl --seed 9 >/dev/null 2>log &
+pid=$!
+while [ ! -e killed.jsonl.partial/state.json ] && kill -0 $pid 2>/dev/null; do sleep .02; done
+sleep .3; kill -INT $pid; wait $pid
+[ $? = 130 ] && grep -q -- '--resume' log || fail "Ctrl-C: $(cat log)"
 
 # bad input. refuse NAME PATTERN OPTIONS...: exit 1, PATTERN in the last line of stderr, no output.
 refuse() {

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# leanpo pairs on a long file: N question lines (default 100,000) over 200 small videos, tiny model. Prints resident memory when a
+# tenth, half and all of the lines are written, the videos decoded, and the rate. LEANPO: the binary (default build/default/leanpo).
+# Every video comes back every 1,100 lines or so, as in a file that is not sorted by video.
+set -euo pipefail
+n=${1:-100000}
+leanpo=$(realpath "${LEANPO:-build/default/leanpo}")
+t=$(mktemp -d)
+trap 'rm -rf "$t"' EXIT
+cd "$t"
+"$leanpo" world --out w --videos 200 --seed 3 --size 112 --heldout 0 >/dev/null 2>&1
+"$leanpo" init --out m --tokenizer w/tokenizer.json --seed 1 >/dev/null
+python3 - "$n" <<'P'
+import sys
+lines = open("w/qa.train.jsonl").read().splitlines()
+n = int(sys.argv[1])
+with open("w/long.jsonl", "w") as f:
+    for i in range(n):
+        f.write(lines[i % len(lines)].replace('"id": "', f'"id": "{i // len(lines)}-').replace('"id":"', f'"id":"{i // len(lines)}-') + "\n")
+P
+"$leanpo" pairs --model m --data w/long.jsonl --templates world --trust chrf --min-gap 0 --max-tokens 8 --out p.jsonl --json >result.json 2>log &
+pid=$!
+python3 - $pid "$n" <<'P'
+import json, sys, time
+pid, n = sys.argv[1:]
+rss, share = {}, 0
+while True:
+    try:
+        now = int(open(f"/proc/{pid}/status").read().split("VmRSS:")[1].split()[0]) / 1024
+    except (OSError, IndexError):  # it has ended
+        break
+    try:
+        share = json.load(open("p.jsonl.partial/state.json"))["line"] / int(n)
+    except (OSError, ValueError):  # not there yet, or moved already
+        pass
+    for at in (.1, .5):
+        if share >= at:
+            rss.setdefault(at, now)
+    rss[1] = now
+    time.sleep(.2)
+json.dump(rss, open("rss.json", "w"))
+P
+wait $pid || { cat log; exit 1; }
+python3 - "$n" <<'P'
+import json, sys
+r, m, n = json.load(open("result.json")), json.load(open("rss.json")), int(sys.argv[1])
+print(f"{n} lines, 200 videos: {r['seconds']:.1f} s, {r['questions_per_s']:.1f} lines/s, {r['tokens_per_s']:.0f} new tokens/s, {r['videos_decoded']} videos decoded")
+print("resident MiB at 10%, 50%, 100%: " + ", ".join(f"{m[k]:.1f}" for k in ("0.1", "0.5", "1") if k in m))
+if "0.1" in m: print(f"growth from 10% to 100%: {100 * (m['1'] / m['0.1'] - 1):+.1f}%")
+P
