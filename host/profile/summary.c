@@ -24,9 +24,9 @@ typedef struct builder {
 } builder;
 
 static const char *const ORDER[] = {
-    "decode",    "preprocess", "patchify", "tokenize", "submit", "wait:preprocess",
-    "wait:step", "wait:data",  "record",   "forward",  "reduce", "backward",
-    "optimizer", "step",       "kernel",   "copy"};
+    "decode",    "preprocess", "patchify",  "tokenize", "submit",   "wait:preprocess",
+    "wait:step", "wait:data",  "record",    "encode",   "generate", "forward",
+    "reduce",    "backward",   "optimizer", "step",     "kernel",   "copy"};
 enum { N_ORDER = sizeof ORDER / sizeof *ORDER, N_DATA = 4 };
 
 static int order_of(const char *stage) {

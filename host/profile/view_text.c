@@ -123,14 +123,18 @@ static void queues(FILE *f, const lpo_summary *s) {
     }
 }
 
-/* What went over a link, each way. */
+/* What went over links: a card's transfers as it tells of them, and what a device's jobs were given and gave.
+ */
 static void links(FILE *f, const lpo_summary *s) {
     char a[24];
     for (int i = 0; i < s->n_stages; i++) {
         const lpo_stage_time *t = &s->stage[i];
-        if (strcmp(t->stage, "copy") || !(t->bytes > 0) || t->modelled) continue;
-        line(f, tag_of(t), "link to %s: %s%s in %lld transfers", t->device,
-             size_text(a, per_step(s, t->bytes)), a_step(s), (long long)per_step(s, (double)t->n));
+        const bool is_copy = !strcmp(t->stage, "copy"),
+                   is_job = !strcmp(t->stage, "preprocess") || !strcmp(t->stage, "reduce");
+        if (!(is_copy || is_job) || !strcmp(t->device, "cpu") || !(t->bytes > 0) || t->modelled) continue;
+        line(f, tag_of(t), "%s %s: %s%s in %.4g %s", is_copy ? "link to" : t->stage,
+             is_copy ? t->device : "moves", size_text(a, per_step(s, t->bytes)), a_step(s),
+             per_step(s, (double)t->n), is_copy ? "transfers" : "jobs");
     }
 }
 
