@@ -23,16 +23,18 @@ static const lpo_vit_defaults vits[] = {
 #define QWEN_STYLES                                                                                          \
     .n_styles = 2, .prefix = {{"visual.", NULL, NULL, NULL, "model.", ""},                                   \
                               {"model.visual.", NULL, NULL, NULL, "model.language_model.", ""}}
-/* llava-hf; its newer saves, with and without the tower's inner name; LLaVA-NeXT's own code. */
+/* llava-hf, with and without the tower's inner name; its modules' own names, likewise; LLaVA-NeXT's code. */
+#define HF_LLAVA(root, tower, text, head)                                                                    \
+    {                                                                                                        \
+        root tower, root "multi_modal_projector.linear_1", root "multi_modal_projector.linear_2",            \
+            root "image_newline", text, head                                                                 \
+    }
 #define LLAVA_STYLES                                                                                         \
-    .n_styles = 4,                                                                                           \
-    .prefix = {{"vision_tower.vision_model.", "multi_modal_projector.linear_1",                              \
-                "multi_modal_projector.linear_2", "image_newline", "language_model.model.",                  \
-                "language_model."},                                                                          \
-               {"model.vision_tower.vision_model.", "model.multi_modal_projector.linear_1",                  \
-                "model.multi_modal_projector.linear_2", "model.image_newline", "model.language_model.", ""}, \
-               {"model.vision_tower.", "model.multi_modal_projector.linear_1",                               \
-                "model.multi_modal_projector.linear_2", "model.image_newline", "model.language_model.", ""}, \
+    .n_styles = 5,                                                                                           \
+    .prefix = {HF_LLAVA("", "vision_tower.vision_model.", "language_model.model.", "language_model."),       \
+               HF_LLAVA("", "vision_tower.", "language_model.model.", "language_model."),                    \
+               HF_LLAVA("model.", "vision_tower.vision_model.", "model.language_model.", ""),                \
+               HF_LLAVA("model.", "vision_tower.", "model.language_model.", ""),                             \
                {"model.vision_tower.vision_tower.vision_model.", "model.mm_projector.0",                     \
                 "model.mm_projector.2", "model.image_newline", "model.", ""}}
 
@@ -71,7 +73,7 @@ static const lpo_family families[] = {
      .whole_vit = SO400M,
      .feature_layer = -1,
      .video_pad_id = 151647,
-     .init_style = 3,
+     .init_style = 4,
      LLAVA_STYLES},
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };

@@ -37,7 +37,7 @@ typedef struct lpo_vit_defaults {
     bool clip; /* CLIP: a class token, a norm before the blocks, no patch bias */
 } lpo_vit_defaults;
 
-enum { LPO_MAX_STYLES = 4 };
+enum { LPO_MAX_STYLES = 5 };
 
 typedef struct lpo_family {
     const char *name;     /* "qwen2_vl": --family, lpo_model_info */
