@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* card_fifo.c -- runs a kernel of kernels/fifo.cpp on n values: `card_fifo t.xclbin late|many|tally n`.
+/* card_fifo.c -- runs a kernel of kernels/fifo.cpp on n values: `card_fifo t.xclbin late|many|rows|tally n`.
  * Prints the run's state and "right" or "wrong". */
 #include <stdio.h>
 #include <stdlib.h>

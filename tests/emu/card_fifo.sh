@@ -12,7 +12,7 @@ result() { if [ "$1" = 0 ]; then passed=$((passed + 1)); echo "ok   $2"; else fa
 
 build() { # name, flags...
     "$LEANPO" xclbin build kernels/fifo.cpp -o "$tmp/$1.xclbin" "${@:2}" --cus 2 --kernel 'void late(const int *in, int *out, int n)' \
-        --kernel 'void many(const int *in, int *out, int n)' --kernel 'void tally(int *out)' >"$tmp/log" 2>&1
+        --kernel 'void many(const int *in, int *out, int n)' --kernel 'void rows(const int *in, int *out, int n)' --kernel 'void tally(int *out)' >"$tmp/log" 2>&1
     result $? "build $*"
 }
 run() { # container, kernel, n, expected
@@ -30,6 +30,7 @@ run two late 2 "4 right"
 run two late 3 "6 wrong"
 grep -q 'produce: stream values is full (depth 2)' "$tmp/log" && grep -q 'consume: stream sum is empty (depth 2)' "$tmp/log"; result $? "the deadlock is named"
 run two many 1001 "4 right"
+run two rows 1000 "4 right"
 run two tally 0 "4 right"
 [ -z "$(ls -A "$TMPDIR")" ]; result $? "nothing in TMPDIR"
 

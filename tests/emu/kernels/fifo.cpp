@@ -87,6 +87,21 @@ extern "C" void many(const int *in, int *out, int n) {
     ::store(doubled, &out[0], size);
 }
 
+static void load(const int *from, hls::stream<int> &to, int n) {
+    for (int i = 0; i < n; i++) to.write(from[i]);
+}
+
+/* A region as the body of a loop. */
+extern "C" void rows(const int *in, int *out, int n) {
+    for (int r = 0; r < n; r += 8) {
+#pragma HLS DATAFLOW
+        hls::stream<int> one, two;
+        load(in + r, one, 8);
+        stage::scale<int, 2>(one, two, 8);
+        store(two, out + r, 8);
+    }
+}
+
 extern "C" void tally(int *out) {
     out[0] = calls<1>();
 }
