@@ -19,8 +19,8 @@ typedef struct profile {
     int steps, ops, json, no_roofline;
 } profile;
 
-static int print(const profile *p, const char *trace, int last_steps) {
-    const lpo_profile_options o = {trace, last_steps, p->no_roofline};
+static int print(const profile *p, const char *trace, int last_steps, int tail) {
+    const lpo_profile_options o = {trace, last_steps, tail, p->no_roofline};
     char *text, *json, path[4096];
     lpo_error err;
     if (lpo_profile_read(&text, &json, &o, &err)) return cli_fail("profile", &err);
@@ -66,14 +66,17 @@ static int keep_trace(char trace[4200], const profile *p, const char *made) {
     return CLI_FAILED;
 }
 
-/* Warm-up and measured steps, alike in number. */
+/* Warm-up and measured steps, alike in number, and a few more that keep the loader at work till the end: it
+ * is that many batches ahead. */
+enum { TAIL = 4 };
+
 static int train(const profile *p, lpo_train_options *o) {
     char folder[4096], made[4200], trace[4200], card[4200], steps[32];
     lpo_train_result r;
     lpo_error err;
     int rc = make_folder(folder, p);
     if (rc) return rc;
-    snprintf(steps, sizeof steps, "%d", 2 * p->steps);
+    snprintf(steps, sizeof steps, "%d", 2 * p->steps + TAIL);
     snprintf(made, sizeof made, "%s/trace.json", folder);
     snprintf(card, sizeof card, "%s/card.jsonl", folder);
     setenv("LEANPO_CARD_TRACE", card, 0); /* a software card, if one is used, tells its part */
@@ -83,7 +86,7 @@ static int train(const profile *p, lpo_train_options *o) {
     if (!s) s = lpo_train(&r, o, cli_interrupted, cli_progress, NULL, &err);
     if (s) rc = cli_fail("profile", &err);
     if (!rc) rc = keep_trace(trace, p, made);
-    if (!rc) rc = print(p, trace, p->steps);
+    if (!rc) rc = print(p, trace, p->steps, TAIL);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return rc;
 }
@@ -102,7 +105,7 @@ static int watch(const profile *p, int argc, char **argv) {
     rc = c->run(argc, argv);
     if (!rc && lpo_profile_save(made, &err)) rc = cli_fail("profile", &err);
     if (!rc) rc = keep_trace(trace, p, made);
-    if (!rc) rc = print(p, trace, 0);
+    if (!rc) rc = print(p, trace, 0, 0);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return rc;
 }
@@ -140,7 +143,7 @@ int cmd_profile(int argc, char **argv) {
         if (own + 1 < argc)
             rc = watch(&p, argc - own - 1, argv + own + 1);
         else
-            rc = p.run ? print(&p, p.run, p.steps) : train(&p, o);
+            rc = p.run ? print(&p, p.run, p.steps, 0) : train(&p, o);
     }
     lpo_train_options_destroy(o);
     return rc;

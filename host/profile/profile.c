@@ -40,7 +40,7 @@ lpo_status lpo_profile_read(char **text, char **json, const lpo_profile_options 
     if (json) *json = NULL;
     lpo_summary *s = calloc(1, sizeof *s);
     lpo_status st = s ? load(&log, o->trace, err) : lpo_fail(err, LPO_ENOMEM, "out of memory");
-    if (!st) st = lpo_summary_make(s, &log, o->last_steps, err);
+    if (!st) st = lpo_summary_make(s, &log, o->last_steps, o->tail, err);
     if (!st && !o->no_roofline) st = lpo_roofline_measure(&r, "cpu", err);
     if (!st) {
         lpo_advice_make(&a, s);

@@ -74,7 +74,7 @@ static bool is_step(const lpo_span *s) {
     return !strcmp(s->stage, "step") && !s->modelled;
 }
 
-static void choose_window(builder *b, int last_steps) {
+static void choose_window(builder *b, int last_steps, int tail) {
     lpo_summary *s = b->s;
     const lpo_trace_log *log = b->log;
     int all = 0, seen = 0;
@@ -82,13 +82,15 @@ static void choose_window(builder *b, int last_steps) {
     b->from_s = INFINITY;
     b->to_s = 0;
     for (size_t i = 0; i < log->n_spans; i++) all += is_step(&log->span[i].span);
-    s->n_skipped = last_steps > 0 ? (all > last_steps ? all - last_steps : 0) : (all + 9) / 10;
-    if (s->n_skipped == all) s->n_skipped = 0;
-    s->n_steps = all - s->n_skipped;
+    const int end = all > tail ? all - tail : all;
+    s->n_skipped = last_steps > 0 ? (end > last_steps ? end - last_steps : 0) : (end + 9) / 10;
+    if (s->n_skipped == end) s->n_skipped = 0;
+    s->n_steps = end - s->n_skipped;
     s->step_min_s = INFINITY;
     for (size_t i = 0; i < log->n_spans; i++) {
         const lpo_span *p = &log->span[i].span;
-        if (all && (!is_step(p) || seen++ < s->n_skipped)) continue;
+        if (all && !is_step(p)) continue;
+        if (all && (seen++ < s->n_skipped || seen > end)) continue;
         if (p->modelled) continue;
         b->from_s = fmin(b->from_s, p->start_s);
         b->to_s = fmax(b->to_s, p->start_s + p->seconds);
@@ -397,13 +399,14 @@ static lpo_status add_whole(lpo_summary *s, const lpo_trace_log *log, lpo_error 
     return st;
 }
 
-lpo_status lpo_summary_make(lpo_summary *out, const lpo_trace_log *log, int last_steps, lpo_error *err) {
+lpo_status lpo_summary_make(lpo_summary *out, const lpo_trace_log *log, int last_steps, int tail,
+                            lpo_error *err) {
     builder b = {.s = out, .log = log};
     memset(out, 0, sizeof *out);
     if (!log->n_spans) return lpo_fail(err, LPO_EINVAL, "the trace holds no span");
     for (size_t i = 0; i < log->n_values; i++)
         if (!strcmp(log->value[i].name, "is:emulation")) out->is_emulation = log->value[i].value > 0;
-    choose_window(&b, last_steps);
+    choose_window(&b, last_steps, tail);
     lpo_status st = add_spans(&b, err);
     if (!st) st = overlap(&b, err);
     if (!st) unite_rows(&b);

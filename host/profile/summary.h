@@ -43,8 +43,10 @@ typedef struct lpo_summary {
     uint64_t n_dropped;
 } lpo_summary;
 
-/* last_steps: how many steps the window holds at most; 0: all but the first tenth (one at least). */
-lpo_status lpo_summary_make(lpo_summary *out, const lpo_trace_log *log, int last_steps, lpo_error *err);
+/* last_steps: how many steps the window holds at most; 0: all but the first tenth (one at least). tail: steps
+ * at the end that are left out: by then nobody makes batches any more. */
+lpo_status lpo_summary_make(lpo_summary *out, const lpo_trace_log *log, int last_steps, int tail,
+                            lpo_error *err);
 /* The first such row, or NULL. device NULL: any. */
 const lpo_stage_time *lpo_summary_find(const lpo_summary *s, const char *stage, const char *device);
 /* "wait:data": time in which the thread did nothing. */

@@ -104,6 +104,8 @@ static void stages(FILE *f, const lpo_summary *s, const lpo_roofline *r) {
 
 static void queues(FILE *f, const lpo_summary *s) {
     char a[24], b[24];
+    const lpo_stage_time *wait = lpo_summary_find(s, "wait:data", NULL);
+    const bool waits = wait && wait->busy_s > .02 * s->window_s;
     if (s->data_s > 0 && s->n_steps)
         line(f, MEASURED, "overlap: %.3f ms of data work%s, %.0f%% of it beside the step's own work",
              1e3 * per_step(s, s->data_s), a_step(s), 100 * s->overlap_s / s->data_s);
@@ -115,7 +117,9 @@ static void queues(FILE *f, const lpo_summary *s) {
         }
         const char *means = "";
         if (!strcmp(l->name, "queue:batches"))
-            means = l->mean < .5 ? ": empty, the step starves" : ": filled, the step is fed";
+            means = l->mean >= .5 ? ": filled, the step is fed"
+                    : waits       ? ": empty, the step starves"
+                                  : ": nearly empty, but the step hardly waits";
         if (!strcmp(l->name, "queue:frames"))
             means = l->mean < .5 ? ": empty, preprocessing waits for the decoder"
                                  : ": filled, the decoder is ahead";

@@ -35,7 +35,7 @@ static lpo_summary *summary(void) {
                          0};
     lpo_summary *s = malloc(sizeof *s);
     lpo_error err;
-    cr_assert_eq(lpo_summary_make(s, &log, 1, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_summary_make(s, &log, 1, 0, &err), LPO_OK, "%s", err.msg);
     return s;
 }
 
@@ -120,15 +120,28 @@ Test(profile_summary, modelled_apart) {
     free(s);
 }
 
+/* The last step left out, the one before it is the window. */
+Test(profile_summary, tail) {
+    lpo_trace_log log = {spans, sizeof spans / sizeof *spans, values, sizeof values / sizeof *values, NULL, 4,
+                         0};
+    lpo_summary *s = malloc(sizeof *s);
+    lpo_error err;
+    cr_assert_eq(lpo_summary_make(s, &log, 1, 1, &err), LPO_OK);
+    cr_assert_eq(s->n_steps, 1);
+    cr_assert_eq(s->n_skipped, 0);
+    cr_assert_float_eq(row(s, "forward", "cpu")->flops, 900, 1e-9);
+    free(s);
+}
+
 /* A trace without steps is taken whole; an empty one is an error. */
 Test(profile_summary, without_steps) {
     lpo_trace_log log = {spans + 4, 1, NULL, 0, NULL, 2, 0};
     lpo_summary *s = malloc(sizeof *s);
     lpo_error err;
-    cr_assert_eq(lpo_summary_make(s, &log, 0, &err), LPO_OK);
+    cr_assert_eq(lpo_summary_make(s, &log, 0, 0, &err), LPO_OK);
     cr_assert_eq(s->n_steps, 0);
     cr_assert_float_eq(s->window_s, 6, 1e-9);
     log.n_spans = 0;
-    cr_assert_eq(lpo_summary_make(s, &log, 0, &err), LPO_EINVAL);
+    cr_assert_eq(lpo_summary_make(s, &log, 0, 0, &err), LPO_EINVAL);
     free(s);
 }

@@ -7,6 +7,7 @@
 typedef struct lpo_profile_options {
     const char *trace; /* trace.json, or a run folder that holds one */
     int last_steps;    /* of the trace that count; 0: all but the first tenth */
+    int tail;          /* steps at the trace's end that do not: the loader has no more to make */
     int no_roofline;   /* do not measure what this machine can do (about a second) */
 } lpo_profile_options;
 
