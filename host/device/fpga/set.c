@@ -29,39 +29,43 @@ static bool needs_buffer(const fpga_link *link, const lpo_fpga_job *j, int a) {
     return !link->host_memory || (is_used(j, a) && is_input(j, a) && !j->borrow);
 }
 
+/* Buffers and run, not what is resident. */
+static void close_set(fpga_set *s) {
+    for (int a = 0; a < FPGA_MAX_ARGS; a++) s->link->release(&s->buffer[a]);
+    s->link->run_close(s->run);
+}
+
 void fpga_set_clear(fpga_set *s) {
     if (!s->link) return;
-    for (int a = 0; a < FPGA_MAX_ARGS; a++) {
-        s->link->release(&s->buffer[a]);
-        fpga_set_resident(s, a, NULL);
-    }
-    s->link->run_close(s->run);
+    for (int a = 0; a < FPGA_MAX_ARGS; a++) fpga_set_resident(s, a, NULL);
+    close_set(s);
     s->run = NULL;
     s->link = NULL;
     s->unsent = 0;
 }
 
+/* What is resident stays so, as the bytes move along; other threads may be forgetting it meanwhile. */
 lpo_status fpga_set_move(fpga_set *s, fpga_unit *u, const fpga_link *link, void *handle, lpo_error *err) {
     const lpo_hls_kernel *row = fpga_row(u);
-    fpga_set to = {.link = link, .job = s->job};
+    fpga_set to = {.link = link};
     lpo_status st = link->run_open(&to.run, handle, u->kernel->id, u->index, err);
     if (st) return st;
     for (int a = 0; a < row->n_args && s->link && !st; a++) {
         if (!s->buffer[a].host) continue;
         st = link->alloc(&to.buffer[a], handle, u->kernel->id, u->index, a, s->buffer[a].size_bytes, err);
-        if (st) break;
-        if (row->args[a].dir == HLS_OUT) continue;
+        if (st || row->args[a].dir == HLS_OUT) continue;
         memcpy(to.buffer[a].host, s->buffer[a].host, s->buffer[a].size_bytes);
         to.unsent |= UINT64_C(1) << a;
-        to.resident[a].host = fpga_resident(s, a);
-        to.resident[a].size_bytes = s->resident[a].size_bytes;
     }
     if (st) {
-        fpga_set_clear(&to);
+        close_set(&to);
         return st;
     }
-    fpga_set_clear(s);
-    *s = to;
+    if (s->link) close_set(s);
+    s->link = link;
+    s->run = to.run;
+    s->unsent = to.unsent;
+    memcpy(s->buffer, to.buffer, sizeof s->buffer);
     return LPO_OK;
 }
 
