@@ -80,9 +80,9 @@ typedef struct prep_args {
 /* --flags over the model's (or family's) recipe. */
 static int prep_options(prep_args *a) {
     lpo_error err;
-    if (a->family && strcmp(a->family, "qwen2_vl") && strcmp(a->family, "qwen2_5_vl"))
-        return cli_usage("prep", "--family %s: known families are qwen2_vl and qwen2_5_vl", a->family);
     if (lpo_prep_options_load(&a->o, a->model, &err)) return cli_fail("prep", &err);
+    if (a->family && !a->model && lpo_prep_options_of(&a->o, a->family, &err))
+        return cli_usage("prep", "--family: %s", err.msg);
     if (a->frames) a->o.n_frames = a->frames;
     if (a->fps > 0) a->o.fps = a->fps;
     if (a->fps > 0 && !a->frames) a->o.n_frames = 0;

@@ -7,6 +7,7 @@
  * epoch). */
 #ifndef LPO_DATA_LOADER_H
 #define LPO_DATA_LOADER_H
+#include "base/clip_rule.h"
 #include "data/dataset.h"
 #include "data/frame_cache.h"
 #include "leanpo/prep.h"
@@ -17,7 +18,10 @@ typedef struct lpo_recipe {
     lpo_tokenizer *tokenizer;
     lpo_chat *chat;
     lpo_prep_options prep;
-    int32_t video_pad_id, eos_id; /* eos ends a response (<|im_end|>) */
+    lpo_clip_rule rule;           /* tokens of a clip */
+    int32_t video_pad_id, eos_id; /* eos ends a response (<|im_end|>, </s>) */
+    const char *cut_at;    /* LLaVA-NeXT: text between which pads stand, no token of the tokenizer; or NULL */
+    bool time_instruction; /* the question says which moments the frames show (LLaVA-Video) */
     int32_t max_positions;
     lpo_frame_cache *cache; /* clips under `prep`, shared by every loader of this recipe; 1 GiB until a loader
                                sets another cap */

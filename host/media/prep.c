@@ -16,14 +16,15 @@ static const int64_t MAX_CLIP_BYTES = (int64_t)8 << 30;
 
 void lpo_clip_clear(lpo_clip *c) {
     free(c->frames_u8);
+    free(c->time_s);
     memset(c, 0, sizeof *c);
 }
 
 static lpo_status check_options(const lpo_prep_options *o, lpo_error *err) {
     int factor = o->patch_size * o->merge_size;
-    if (strcmp(o->family, "qwen2_vl") != 0 && strcmp(o->family, "qwen2_5_vl") != 0)
-        return lpo_fail(err, LPO_EUNSUPPORTED,
-                        "preprocessing for family '%s' (there is qwen2_vl, qwen2_5_vl)", o->family);
+    lpo_prep_options known;
+    lpo_status s = lpo_prep_options_of(&known, o->family, err);
+    if (s) return s;
     if (o->patch_size < 1 || o->patch_size > 256 || o->merge_size < 1 || o->merge_size > 16 ||
         o->temporal_patch < 1 || o->temporal_patch > 16)
         return lpo_fail(err, LPO_EINVAL, "patch %d, merge %d, temporal patch %d: out of range", o->patch_size,
@@ -42,19 +43,24 @@ static lpo_status sample(int64_t **indices, int *n, const lpo_video_info *info, 
     if (o->fps > 0) so.fps = o->fps;
     so.n_frames = o->n_frames;
     so.hf_sampler = o->hf_sampler;
+    if (o->uniform) so.max_frames = o->max_frames;
     int room = so.max_frames > o->n_frames + 1 ? so.max_frames : o->n_frames + 1;
     *indices = malloc(sizeof **indices * (size_t)room);
     if (!*indices) return lpo_fail(err, LPO_ENOMEM, "out of memory");
-    return lpo_sample_qwen(*indices, n, info->n_frames, info->fps, &so, err);
+    return (o->uniform ? lpo_sample_uniform : lpo_sample_qwen)(*indices, n, info->n_frames, info->fps, &so,
+                                                               err);
 }
 
 /* Everything of a clip but its pixels. */
-static lpo_status shape(lpo_clip *c, int n, const lpo_video_info *info, const lpo_prep_options *o,
-                        lpo_error *err) {
+static lpo_status shape(lpo_clip *c, const int64_t *indices, int n, const lpo_video_info *info,
+                        const lpo_prep_options *o, lpo_error *err) {
     int factor = o->patch_size * o->merge_size;
     c->n_frames = n;
     c->height = o->target_h, c->width = o->target_w;
-    if (!o->target_h) {
+    if (!o->target_h && (o->resize_h || o->short_side)) { /* what does not fill a patch is never seen */
+        c->height = (o->resize_h ? o->resize_h : o->cut) / o->patch_size * o->patch_size;
+        c->width = (o->resize_h ? o->resize_w : o->cut) / o->patch_size * o->patch_size;
+    } else if (!o->target_h) {
         lpo_status s = lpo_smart_resize(&c->height, &c->width, info->height, info->width, factor,
                                         o->min_pixels, lpo_video_max_pixels(o, n), err);
         if (s) return s;
@@ -67,6 +73,10 @@ static lpo_status shape(lpo_clip *c, int n, const lpo_video_info *info, const lp
     c->grid_w = c->width / o->patch_size;
     double sampled_fps = (double)n / (double)info->n_frames * info->fps;
     c->second_per_grid = o->temporal_patch / sampled_fps;
+    c->duration_s = info->duration_s;
+    c->time_s = malloc((size_t)n * sizeof *c->time_s);
+    if (!c->time_s) return lpo_fail(err, LPO_ENOMEM, "out of memory");
+    for (int i = 0; i < n; i++) c->time_s[i] = (double)indices[i] / info->fps;
     return LPO_OK;
 }
 
@@ -92,7 +102,7 @@ static lpo_status prepare(lpo_clip *const clips[], const lpo_augment *const augs
     const lpo_video_info *info = lpo_video_get_info(video);
     s = sample(&indices, &n, info, o, err);
     for (int k = 0; !s && k < n_views; k++) {
-        s = shape(clips[k], n, info, o, err);
+        s = shape(clips[k], indices, n, info, o, err);
         if (!s) s = lpo_prep_view_init(&views[k], clips[k], o, augs[k], err);
     }
     if (!s) s = lpo_prep_pool_create(&pool, views, n_views, n_threads, o->engine, err);

@@ -10,18 +10,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_JSON_BYTES = 1 << 20, FRAME_MAX_PIXELS = 768 * 784 };
+enum {
+    MAX_JSON_BYTES = 1 << 20,
+    MAX_CONFIG_BYTES = 4 << 20,
+    FRAME_MAX_PIXELS = 768 * 784,
+    MAX_SIDE = 4096 /* of a fixed side */
+};
 
-static const lpo_prep_options qwen2_vl = {.family = "qwen2_vl",
-                                          .patch_size = 14,
-                                          .temporal_patch = 2,
-                                          .merge_size = 2,
-                                          .min_pixels = 128 * 784,
-                                          .total_pixels = 90316800,
-                                          .mean = {0.48145466f, 0.4578275f, 0.40821073f},
-                                          .std = {0.26862954f, 0.26130258f, 0.27577711f},
-                                          .fps = 2.0,
-                                          .resize_pillow = 1};
+#define CLIP_MEAN_STD                                                                                        \
+    .mean = {0.48145466f, 0.4578275f, 0.40821073f}, .std = {0.26862954f, 0.26130258f, 0.27577711f}
+#define QWEN(name)                                                                                           \
+    {                                                                                                        \
+        .family = name, .patch_size = 14, .temporal_patch = 2, .merge_size = 2, .min_pixels = 128 * 784,     \
+        .total_pixels = 90316800, CLIP_MEAN_STD, .fps = 2.0, .resize_pillow = 1                              \
+    }
+
+/* model_type of config.json -> recipe. */
+static const struct {
+    const char *type;
+    lpo_prep_options recipe;
+} recipes[] = {
+    {"qwen2_vl", QWEN("qwen2_vl")},
+    {"qwen2_5_vl", QWEN("qwen2_5_vl")},
+    {"llava_next_video",
+     {.family = "llava_next_video",
+      .patch_size = 14,
+      .temporal_patch = 1,
+      .merge_size = 1,
+      CLIP_MEAN_STD,
+      .fps = 1.0,
+      .n_frames = 8,
+      .resize_pillow = 1,
+      .short_side = 336,
+      .cut = 336,
+      .uniform = 1,
+      .max_frames = 64}},
+    {"llava_video",
+     {.family = "llava_video",
+      .patch_size = 14,
+      .temporal_patch = 1,
+      .merge_size = 1,
+      .mean = {.5f, .5f, .5f},
+      .std = {.5f, .5f, .5f},
+      .fps = 1.0,
+      .resize_pillow = 1,
+      .resize_h = 384,
+      .resize_w = 384,
+      .uniform = 1,
+      .max_frames = 64}},
+};
+
+static const lpo_prep_options *recipe_of(const char *type) {
+    if (!strcmp(type, "llava_qwen") || !strcmp(type, "llava_onevision")) type = "llava_video";
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
+        if (!strcmp(recipes[i].type, type)) return &recipes[i].recipe;
+    return NULL;
+}
+
+lpo_status lpo_prep_options_of(lpo_prep_options *o, const char *family, lpo_error *err) {
+    const lpo_prep_options *r = recipe_of(family);
+    if (!r)
+        return lpo_fail(err, LPO_EUNSUPPORTED,
+                        "preprocessing for family '%.40s' (there is qwen2_vl, qwen2_5_vl, llava_next_video, "
+                        "llava_video)",
+                        family);
+    *o = *r;
+    return LPO_OK;
+}
 
 static lpo_status load_triple(float out[3], const json_t *obj, const char *key, const char *where, double min,
                               lpo_error *err) {
@@ -46,27 +101,71 @@ static lpo_status load_int(int *out, const json_t *obj, const char *key, int64_t
     return s;
 }
 
+/* LLaVA's sizes: {"shortest_edge": n} with a centre crop, or {"height": h, "width": w}. */
+static lpo_status load_frame(lpo_prep_options *o, const json_t *obj, const char *where, lpo_error *err) {
+    const json_t *size = json_object_get(obj, "size"), *crop = json_object_get(obj, "crop_size");
+    lpo_status s = LPO_OK;
+    if (o->short_side) {
+        s = load_int(&o->short_side, size, "shortest_edge", MAX_SIDE, where, err);
+        o->cut = o->short_side;
+        if (!s && json_is_object(crop)) s = load_int(&o->cut, crop, "height", MAX_SIDE, where, err);
+        if (!s && o->cut > o->short_side)
+            s = lpo_fail(err, LPO_EUNSUPPORTED, "%s: crop_size %d is over the shortest_edge %d", where,
+                         o->cut, o->short_side);
+    } else if (o->resize_h) {
+        s = load_int(&o->resize_h, size, "height", MAX_SIDE, where, err);
+        if (!s) s = load_int(&o->resize_w, size, "width", MAX_SIDE, where, err);
+    }
+    return s;
+}
+
 static lpo_status load_object(lpo_prep_options *o, const json_t *obj, const char *where, int is_video,
                               lpo_error *err) {
     const char *type = json_string_value(json_object_get(obj, "image_processor_type"));
-    if (type && strncmp(type, "Qwen2", 5) != 0)
-        return lpo_fail(err, LPO_EUNSUPPORTED, "%s: image_processor_type \"%s\" is not one of Qwen2VL's",
-                        where, type);
+    const int qwen = o->merge_size > 1;
+    if (type && (strncmp(type, "Qwen2", 5) == 0) != qwen)
+        return lpo_fail(err, LPO_EUNSUPPORTED, "%s: image_processor_type \"%s\" is not one of %s's", where,
+                        type, o->family);
     const json_t *size = json_object_get(obj, "size");
     const int64_t most = (int64_t)1 << 40;
     lpo_status s = load_int(&o->patch_size, obj, "patch_size", 256, where, err);
-    if (!s) s = load_int(&o->temporal_patch, obj, "temporal_patch_size", 16, where, err);
-    if (!s) s = load_int(&o->merge_size, obj, "merge_size", 16, where, err);
+    if (!s && qwen) s = load_int(&o->temporal_patch, obj, "temporal_patch_size", 16, where, err);
+    if (!s && qwen) s = load_int(&o->merge_size, obj, "merge_size", 16, where, err);
     if (!s) s = load_triple(o->mean, obj, "image_mean", where, 0, err);
     if (!s) s = load_triple(o->std, obj, "image_std", where, 1e-6, err);
     if (!s) s = lpo_json_int_or(&o->max_pixels, obj, "max_pixels", 1, most, where, err);
     if (!s) s = lpo_json_real_or(&o->fps, obj, "fps", 1e-6, 1e6, where, err);
     if (!s) s = load_int(&o->n_frames, obj, "num_frames", 768, where, err);
+    if (!s && !qwen) return json_is_object(size) ? load_frame(o, obj, where, err) : LPO_OK;
     if (!s && is_video) s = lpo_json_int_or(&o->min_pixels, obj, "min_pixels", 1, most, where, err);
     if (!s && is_video && json_is_object(size)) {
         s = lpo_json_int_or(&o->min_pixels, size, "shortest_edge", 1, most, where, err);
         if (!s) s = lpo_json_int_or(&o->max_pixels, size, "longest_edge", 1, most, where, err);
     }
+    return s;
+}
+
+/* The recipe config.json's model_type names; Qwen2-VL's for a folder without one. LLaVA's patches are the
+ * tower's, which preprocessor_config.json does not know. */
+static lpo_status load_family(lpo_prep_options *o, const char *model_dir, lpo_error *err) {
+    char *path = lpo_path_join(model_dir, "config.json");
+    if (!path) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory", model_dir);
+    json_t *config = NULL;
+    const char *type = "qwen2_vl";
+    lpo_status s = lpo_path_exists(path) ? lpo_json_load(&config, path, MAX_CONFIG_BYTES, err) : LPO_OK;
+    const json_t *named = json_object_get(config, "model_type"),
+                 *tower = json_object_get(config, "vision_config");
+    if (json_is_string(named)) type = json_string_value(named);
+    if (!s && (s = lpo_prep_options_of(o, type, err))) s = lpo_fail_in(err, s, "%s", path);
+    if (!s && o->merge_size == 1 && json_is_object(tower)) {
+        s = load_int(&o->patch_size, tower, "patch_size", 256, path, err);
+        int image = o->resize_h ? o->resize_h : o->cut;
+        if (!s) s = load_int(&image, tower, "image_size", MAX_SIDE, path, err);
+        if (o->resize_h) o->resize_h = o->resize_w = image;
+        if (o->cut) o->short_side = o->cut = image;
+    }
+    json_decref(config);
+    free(path);
     return s;
 }
 
@@ -76,7 +175,7 @@ static lpo_status load_file(lpo_prep_options *o, const char *model_dir, const ch
     json_t *obj = NULL;
     lpo_status s = LPO_OK;
     if (!path) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory", model_dir);
-    if (!is_video || lpo_path_exists(path)) {
+    if ((!is_video && o->merge_size > 1) || lpo_path_exists(path)) { /* LLaVA-NeXT's folders have neither */
         s = lpo_json_load(&obj, path, MAX_JSON_BYTES, err);
         if (!s && !json_is_object(obj)) s = lpo_fail(err, LPO_EFORMAT, "%s: not a JSON object", path);
         if (!s) s = load_object(o, obj, path, is_video, err);
@@ -87,9 +186,10 @@ static lpo_status load_file(lpo_prep_options *o, const char *model_dir, const ch
 }
 
 lpo_status lpo_prep_options_load(lpo_prep_options *o, const char *model_dir, lpo_error *err) {
-    *o = qwen2_vl;
+    *o = recipes[0].recipe;
     if (!model_dir) return LPO_OK;
-    lpo_status s = load_file(o, model_dir, "preprocessor_config.json", 0, err);
+    lpo_status s = load_family(o, model_dir, err);
+    if (!s) s = load_file(o, model_dir, "preprocessor_config.json", 0, err);
     if (!s) s = load_file(o, model_dir, "video_preprocessor_config.json", 1, err);
     return s;
 }

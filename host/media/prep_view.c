@@ -26,6 +26,10 @@ lpo_status lpo_prep_view_init(lpo_prep_view *v, lpo_clip *clip, const lpo_prep_o
     v->clip = clip;
     v->resize_pillow = o->resize_pillow;
     v->color_force601 = o->color_force601;
+    if (!o->target_h) {
+        v->short_side = o->short_side, v->cut = o->cut;
+        v->resize_h = o->resize_h, v->resize_w = o->resize_w;
+    }
     size_t bytes = (size_t)clip->n_frames * (size_t)clip->height * (size_t)clip->width * 3;
     v->map = malloc(sizeof *v->map * (size_t)clip->n_frames);
     clip->frames_u8 = malloc(bytes);
@@ -43,6 +47,33 @@ void lpo_prep_view_clear(lpo_prep_view *v) {
     memset(v, 0, sizeof *v);
 }
 
+/* The size the source is resized to, and where in it the clip's frame lies. */
+typedef struct placing {
+    int w, h, x, y;
+} placing;
+
+static placing place(const lpo_prep_view *v, const lpo_prep_frame_args *a) {
+    placing p = {a->out_w, a->out_h, 0, 0};
+    if (v->resize_h) {
+        p.w = v->resize_w, p.h = v->resize_h;
+    } else if (v->short_side) { /* the long side as Python's int(): cut off */
+        const int w = a->crop_w, h = a->crop_h, s = v->short_side;
+        p.w = w <= h ? s : (int)((double)s * w / h);
+        p.h = w <= h ? (int)((double)s * h / w) : s;
+        p.x = (p.w - v->cut) / 2, p.y = (p.h - v->cut) / 2;
+    }
+    return p;
+}
+
+/* Results [first, first+n) of a pass alone: the passes are separable, so a cut is a shorter table. */
+static void window(lpo_prep_taps *t, int first, int n) {
+    t->start += first;
+    t->count += first;
+    if (t->fixed) t->fixed += (ptrdiff_t)first * t->stride;
+    if (t->real) t->real += (ptrdiff_t)first * t->stride;
+    t->n_out = n;
+}
+
 lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, const lpo_prep_engine *engine,
                               lpo_error *err) {
     lpo_prep_frame_args *a = &v->args;
@@ -54,9 +85,13 @@ lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, const lpo
     a->noise_scale = lpo_prep_noise_scale(v->aug.noise_sigma);
     lpo_augment_crop(&a->crop_x, &a->crop_y, &a->crop_w, &a->crop_h, &v->aug, width, height);
 
+    const placing p = place(v, a);
+    if (p.w > LPO_PREP_MAX_SIZE || p.h > LPO_PREP_MAX_SIZE)
+        return lpo_fail(err, LPO_ELIMIT, "a %dx%d frame would become %dx%d, over %d", a->crop_w, a->crop_h,
+                        p.w, p.h, LPO_PREP_MAX_SIZE);
     double sigma = v->aug.blur_sigma;
-    size_t horz = aligned(lpo_prep_taps_bytes(a->crop_w, a->out_w));
-    size_t vert = aligned(lpo_prep_taps_bytes(a->crop_h, a->out_h));
+    size_t horz = aligned(lpo_prep_taps_bytes(a->crop_w, p.w));
+    size_t vert = aligned(lpo_prep_taps_bytes(a->crop_h, p.h));
     size_t blur_horz = sigma > 0 ? aligned(lpo_prep_taps_blur_bytes(a->out_w, sigma)) : 0;
     size_t blur_vert = sigma > 0 ? aligned(lpo_prep_taps_blur_bytes(a->out_h, sigma)) : 0;
     free(v->tables);
@@ -66,12 +101,14 @@ lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, const lpo
                         a->crop_h, a->out_w, a->out_h);
     char *mem = v->tables;
     if (v->resize_pillow) {
-        lpo_prep_taps_pillow(&a->horz, mem, a->crop_w, a->out_w);
-        lpo_prep_taps_pillow(&a->vert, mem + horz, a->crop_h, a->out_h);
+        lpo_prep_taps_pillow(&a->horz, mem, a->crop_w, p.w);
+        lpo_prep_taps_pillow(&a->vert, mem + horz, a->crop_h, p.h);
     } else {
-        lpo_prep_taps_torchvision(&a->horz, mem, a->crop_w, a->out_w);
-        lpo_prep_taps_torchvision(&a->vert, mem + horz, a->crop_h, a->out_h);
+        lpo_prep_taps_torchvision(&a->horz, mem, a->crop_w, p.w);
+        lpo_prep_taps_torchvision(&a->vert, mem + horz, a->crop_h, p.h);
     }
+    window(&a->horz, p.x, a->out_w);
+    window(&a->vert, p.y, a->out_h);
     if (sigma > 0) {
         lpo_prep_taps_blur(&a->blur_horz, mem + horz + vert, a->out_w, sigma);
         lpo_prep_taps_blur(&a->blur_vert, mem + horz + vert + blur_horz, a->out_h, sigma);

@@ -13,10 +13,11 @@ typedef struct lpo_prep_view {
     lpo_clip *clip; /* sizes set, frames_u8 allocated */
     lpo_augment aug;
     int resize_pillow, color_force601;
-    uint32_t *map;                 /* result frame j shows sampled frame map[j]; owned */
-    void *tables;                  /* weights of args; owned */
-    lpo_prep_frame_args args;      /* all but src's planes and colour, and the noise key */
-    const lpo_prep_engine *engine; /* where frames of the planned size are rendered; NULL: here */
+    int short_side, cut, resize_h, resize_w; /* as lpo_prep_options */
+    uint32_t *map;                           /* result frame j shows sampled frame map[j]; owned */
+    void *tables;                            /* weights of args; owned */
+    lpo_prep_frame_args args;                /* all but src's planes and colour, and the noise key */
+    const lpo_prep_engine *engine;           /* where frames of the planned size are rendered; NULL: here */
 } lpo_prep_view;
 
 /* v zeroed before; aug NULL: none. Clear it even after failure. */

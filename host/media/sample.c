@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sample.c -- which frames Qwen2-VL looks at.
+/* sample.c -- which frames a family looks at.
  * Two samplers exist in the wild and both are needed to see what a checkpoint saw: qwen-vl-utils (the models'
  * own package; rounded linspace) and transformers' video processor (truncated arange). Their counts differ as
  * well: the first rounds the bounds to even numbers before clamping, the second clamps first and rounds at
- * the end. floor2(x) = 2*floor(x/2): frames go through the tower in pairs. */
+ * the end. floor2(x) = 2*floor(x/2): frames go through the tower in pairs. LLaVA's samplers are numpy's
+ * linspace and arange in double, and a plain stride. */
 #include "leanpo/media.h"
 
 #include <math.h>
@@ -80,5 +81,42 @@ lpo_status lpo_sample_qwen(int64_t *indices, int *n, int64_t total, double fps_s
         arange_truncated(indices, *n, total);
     else
         linspace_rounded(indices, *n, total);
+    return LPO_OK;
+}
+
+/* numpy.linspace(0, total-1, n, dtype=int): products in double, floored, the end exact. */
+static void linspace_floored(int64_t *indices, int n, int64_t total) {
+    const double step = n > 1 ? (double)(total - 1) / (n - 1) : 0;
+    for (int i = 0; i < n; i++) indices[i] = (int64_t)floor(i * step);
+    if (n > 1) indices[n - 1] = total - 1;
+}
+
+lpo_status lpo_sample_uniform(int64_t *indices, int *n, int64_t total, double fps_src,
+                              const lpo_sample_options *o, lpo_error *err) {
+    *n = 0;
+    if (total < 1) return lpo_fail(err, LPO_EINVAL, "a video without frames cannot be sampled");
+    if (o->n_frames < 0 || o->max_frames < 1)
+        return lpo_fail(err, LPO_EINVAL, "%d frames, at most %d: give at least 1", o->n_frames,
+                        o->max_frames);
+    if (o->n_frames > 0) {
+        *n = o->n_frames;
+        if (!o->hf_sampler)
+            linspace_floored(indices, *n, total);
+        else
+            for (int i = 0; i < *n; i++) indices[i] = (int64_t)(i * ((double)total / *n));
+        return LPO_OK;
+    }
+    if (!(fps_src > 0) || !(o->fps > 0) || isinf(fps_src) || isinf(o->fps))
+        return lpo_fail(err, LPO_EINVAL, "frame rates %g (video) and %g (wanted) must be positive", fps_src,
+                        o->fps);
+    const double stride = fmax(1, rint(fps_src / o->fps));
+    const double count = ceil((double)total / stride);
+    if (count > o->max_frames) {
+        *n = o->max_frames;
+        linspace_floored(indices, *n, total);
+    } else {
+        *n = (int)count;
+        for (int i = 0; i < *n; i++) indices[i] = i * (int64_t)stride;
+    }
     return LPO_OK;
 }

@@ -21,7 +21,7 @@ typedef struct text {
 } text;
 
 struct lpo_chat {
-    const char *name;
+    const char *name, *video, *end; /* what stands for a clip; what ends an answer */
     lpo_status (*render)(text *out, const lpo_message *m, int n, int prompt, lpo_error *err);
 };
 
@@ -42,20 +42,47 @@ static void put(text *t, const char *s) {
     t->n += len;
 }
 
-static void put_message(text *out, const lpo_message *m) {
+static void put_message(text *out, const lpo_message *m, const char *video) {
     put(out, "<|im_start|>");
     put(out, m->role);
     put(out, "\n");
-    for (int v = 0; v < m->n_videos; v++) put(out, "<|vision_start|><|video_pad|><|vision_end|>");
+    for (int v = 0; v < m->n_videos; v++) put(out, video);
     put(out, m->content ? m->content : "");
     put(out, "<|im_end|>\n");
 }
 
+static void put_chatml(text *out, const lpo_message *m, int n, int prompt, const char *video) {
+    if (n > 0 && strcmp(m[0].role, "system") != 0)
+        put_message(out, &(lpo_message){"system", "You are a helpful assistant.", 0}, video);
+    for (int i = 0; i < n; i++) put_message(out, &m[i], video);
+    if (prompt) put(out, "<|im_start|>assistant\n");
+}
+
 static lpo_status render_chatml(text *out, const lpo_message *m, int n, int prompt, lpo_error *err) {
     (void)err;
-    if (n > 0 && strcmp(m[0].role, "system") != 0)
-        put_message(out, &(lpo_message){"system", "You are a helpful assistant.", 0});
-    for (int i = 0; i < n; i++) put_message(out, &m[i]);
+    put_chatml(out, m, n, prompt, "<|vision_start|><|video_pad|><|vision_end|>");
+    return LPO_OK;
+}
+
+/* LLaVA-NeXT's "qwen_1_5" conversation. */
+static lpo_status render_llava_qwen(text *out, const lpo_message *m, int n, int prompt, lpo_error *err) {
+    (void)err;
+    put_chatml(out, m, n, prompt, "<image>\n");
+    return LPO_OK;
+}
+
+/* llava-hf's rendering of the same family: no system message, no line break but in front of a question. */
+static lpo_status render_onevision(text *out, const lpo_message *m, int n, int prompt, lpo_error *err) {
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        put(out, "<|im_start|>");
+        put(out, m[i].role);
+        put(out, " ");
+        for (int v = 0; v < m[i].n_videos; v++) put(out, "<video>");
+        put(out, "\n");
+        put(out, m[i].content ? m[i].content : "");
+        put(out, "<|im_end|>");
+    }
     if (prompt) put(out, "<|im_start|>assistant\n");
     return LPO_OK;
 }
@@ -75,7 +102,11 @@ static lpo_status render_vicuna(text *out, const lpo_message *m, int n, int prom
     return LPO_OK;
 }
 
-static const lpo_chat chats[] = {{"chatml", render_chatml}, {"vicuna", render_vicuna}};
+static const lpo_chat chats[] = {{"chatml", "<|video_pad|>", "<|im_end|>", render_chatml},
+                                 {"vicuna", "<video>", "</s>", render_vicuna},
+                                 {"llava_qwen", "<image>", "<|im_end|>", render_llava_qwen},
+                                 {"llava_onevision", "<video>", "<|im_end|>", render_onevision}};
+#define CHAT_NAMES "chatml, vicuna, llava_qwen or llava_onevision"
 
 /* XXH64 (seed 0) of whole template texts, as the JSON string or the .jinja file has them. */
 static const struct {
@@ -93,7 +124,7 @@ static lpo_status pick_named(lpo_chat **out, const char *name, lpo_error *err) {
             *out = (lpo_chat *)&chats[i];
             return LPO_OK;
         }
-    return lpo_fail(err, LPO_EINVAL, "chat template \"%s\": known names are chatml and vicuna", name);
+    return lpo_fail(err, LPO_EINVAL, "chat template \"%s\": choose " CHAT_NAMES, name);
 }
 
 static lpo_status pick_hashed(lpo_chat **out, const char *template_text, size_t n, const char *where,
@@ -106,8 +137,7 @@ static lpo_status pick_hashed(lpo_chat **out, const char *template_text, size_t 
         }
     return lpo_fail(err, LPO_EUNSUPPORTED,
                     "%s: an unknown chat template (XXH64 %016" PRIx64
-                    "): name the one it amounts to with --chat-template "
-                    "chatml or --chat-template vicuna",
+                    "): name the one it amounts to with --chat-template (" CHAT_NAMES ")",
                     where, hash);
 }
 
@@ -149,7 +179,11 @@ static lpo_status pick_from_jinja(lpo_chat **out, const char *path, lpo_error *e
 }
 
 static lpo_status pick_by_model_type(lpo_chat **out, const char *path, lpo_error *err) {
-    static const char *const chatml[] = {"qwen2", "qwen2_vl", "qwen2_5_vl"};
+    static const struct {
+        const char *type, *chat;
+    } of[] = {{"qwen2", "chatml"},          {"qwen2_vl", "chatml"},
+              {"qwen2_5_vl", "chatml"},     {"llava_next_video", "vicuna"},
+              {"llava_qwen", "llava_qwen"}, {"llava_onevision", "llava_onevision"}};
     const char *type;
     json_t *root;
     lpo_status s = lpo_json_load(&root, path, MAX_FILE, err);
@@ -157,13 +191,14 @@ static lpo_status pick_by_model_type(lpo_chat **out, const char *path, lpo_error
     s = lpo_json_str(&type, root, "model_type", path, err);
     if (s == LPO_OK) {
         s = LPO_EUNSUPPORTED;
-        for (size_t i = 0; i < sizeof chatml / sizeof *chatml; i++)
-            if (strcmp(type, chatml[i]) == 0) s = pick_named(out, "chatml", err);
+        for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+            if (strcmp(type, of[i].type) == 0) s = pick_named(out, of[i].chat, err);
         if (s)
-            lpo_fail(err, s,
-                     "%s: model_type \"%.60s\" has no chat template: name one with --chat-template chatml or "
-                     "vicuna",
-                     path, type);
+            lpo_fail(
+                err, s,
+                "%s: model_type \"%.60s\" has no chat template: name one with --chat-template (" CHAT_NAMES
+                ")",
+                path, type);
     }
     json_decref(root);
     return s;
@@ -199,6 +234,14 @@ void lpo_chat_close(lpo_chat *c) {
 
 const char *lpo_chat_name(const lpo_chat *c) {
     return c->name;
+}
+
+const char *lpo_chat_video(const lpo_chat *c) {
+    return c->video;
+}
+
+const char *lpo_chat_end(const lpo_chat *c) {
+    return c->end;
 }
 
 lpo_status lpo_chat_render(char **out, const lpo_chat *c, const lpo_message *m, int n,

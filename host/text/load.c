@@ -63,8 +63,8 @@ static lpo_status check_absent(loader *l, const char *key) {
     if (!v || json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0) ||
         (json_is_number(v) && json_number_value(v) == 0))
         return LPO_OK;
-    return lpo_fail(l->err, LPO_EUNSUPPORTED,
-                    "%s: model.%s is set: only byte-level BPE without it is supported", l->path, key);
+    return lpo_fail(l->err, LPO_EUNSUPPORTED, "%s: model.%s is set: only BPE without it is supported",
+                    l->path, key);
 }
 
 static lpo_status check_model(loader *l) {
@@ -75,15 +75,13 @@ static lpo_status check_model(loader *l) {
     /* The oldest files name no type: BPE is then the one with merges. */
     if (strcmp(type, "BPE") != 0 && !(*type == '\0' && get(l->model, "merges")))
         return refuse(l, "model.type", type, "BPE is");
-    if (flag(l->model, "byte_fallback", 0))
-        return lpo_fail(
-            l->err, LPO_EUNSUPPORTED,
-            "%s: model.byte_fallback is set: LLaMA-style BPE is not supported, only byte-level BPE "
-            "(Qwen2, GPT-2)",
-            l->path);
-    static const char *const absent[] = {"dropout", "unk_token", "continuing_subword_prefix",
-                                         "end_of_word_suffix"};
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+    /* LLaMA's kind says so. */
+    l->t->byte_fallback = flag(l->model, "byte_fallback", 0);
+    l->t->fuse_unk = flag(l->model, "fuse_unk", 0);
+    if (l->t->byte_fallback) l->t->kind = LPO_TOKENIZER_BYTE_FALLBACK_BPE;
+    static const char *const absent[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
+                                         "unk_token"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent - (size_t)l->t->byte_fallback; i++) {
         lpo_status s = check_absent(l, absent[i]);
         if (s) return s;
     }
@@ -149,8 +147,19 @@ static lpo_status read_vocab(loader *l) {
                             lpo_utf8_quote(other, v->bytes + had->off, had->len));
         lpo_vocab_add(v, id, token, strlen(token), LPO_TOKEN_MODEL);
     }
-    for (int b = 0; b < 256; b++)
-        l->t->byte_id[b] = lpo_vocab_find(v, l->t->byte_text[b], l->t->byte_text_len[b]);
+    const int fallback = l->t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE;
+    for (int b = 0; b < 256; b++) {
+        snprintf(buf, sizeof buf, "<0x%02X>", b);
+        l->t->byte_id[b] = fallback ? lpo_vocab_find(v, buf, 6)
+                                    : lpo_vocab_find(v, l->t->byte_text[b], l->t->byte_text_len[b]);
+    }
+    const json_t *unk = get(l->model, "unk_token");
+    l->t->unk_id = json_is_string(unk) && fallback
+                       ? lpo_vocab_find(v, json_string_value(unk), json_string_length(unk))
+                       : -1;
+    if (json_is_string(unk) && fallback && l->t->unk_id < 0)
+        return lpo_fail(l->err, LPO_EFORMAT, "%s: model.unk_token \"%s\" is not in model.vocab", l->path,
+                        quote(buf, unk));
     return LPO_OK;
 }
 
@@ -179,7 +188,8 @@ static lpo_status read_added(loader *l, size_t i, const json_t *a) {
         lpo_vocab_add(&t->vocab, id, text, n, 0);
     }
     int special = flag(a, "special", 0), normalized = flag(a, "normalized", !special);
-    t->vocab.tokens[id].flags |= LPO_TOKEN_ADDED | (special ? LPO_TOKEN_SPECIAL : 0u);
+    t->vocab.tokens[id].flags |=
+        LPO_TOKEN_ADDED | (special ? LPO_TOKEN_SPECIAL : 0u) | (normalized ? LPO_TOKEN_NORMALIZED : 0u);
     lpo_added_token token = {id, (uint8_t)flag(a, "single_word", 0), (uint8_t)flag(a, "lstrip", 0),
                              (uint8_t)flag(a, "rstrip", 0)};
     if (!normalized) {
@@ -278,7 +288,41 @@ static lpo_status steps_of(loader *l, const char *key, const char *list, const j
     return LPO_OK;
 }
 
+/* A string of the file that must be short. */
+static lpo_status read_short(loader *l, char dst[LPO_MAX_SHORT], const json_t *v, const char *key) {
+    if (!json_is_string(v) || json_string_length(v) == 0 || json_string_length(v) >= LPO_MAX_SHORT ||
+        strlen(json_string_value(v)) != json_string_length(v))
+        return lpo_fail(l->err, LPO_EFORMAT, "%s: %s: expected a string of 1 to %d bytes", l->path, key,
+                        LPO_MAX_SHORT - 1);
+    snprintf(dst, LPO_MAX_SHORT, "%s", json_string_value(v));
+    return LPO_OK;
+}
+
+/* LLaMA's: Prepend, then Replace of a plain string. */
+static lpo_status read_fallback_normalizer(loader *l) {
+    const json_t *step[LPO_MAX_SPLITS];
+    size_t n;
+    lpo_status s = steps_of(l, "normalizer", "normalizers", step, &n);
+    for (size_t i = 0; i < n && s == LPO_OK; i++) {
+        const char *type = type_of(step[i]);
+        if (!strcmp(type, "Prepend") && i == 0) {
+            s = read_short(l, l->t->prepend, json_object_get(step[i], "prepend"), "normalizer Prepend");
+        } else if (!strcmp(type, "Replace") && i + 1 == n) {
+            s = read_short(l, l->t->replace_from,
+                           json_object_get(json_object_get(step[i], "pattern"), "String"),
+                           "normalizer Replace.pattern.String");
+            if (!s)
+                s = read_short(l, l->t->replace_to, json_object_get(step[i], "content"),
+                               "normalizer Replace.content");
+        } else {
+            s = refuse(l, "normalizer", type, "with byte_fallback, Prepend, then Replace, are");
+        }
+    }
+    return s;
+}
+
 static lpo_status read_normalizer(loader *l) {
+    if (l->t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE) return read_fallback_normalizer(l);
     const json_t *step[LPO_MAX_SPLITS];
     size_t n;
     lpo_status s = steps_of(l, "normalizer", "normalizers", step, &n);
@@ -316,7 +360,30 @@ static lpo_status read_split(loader *l, const json_t *step) {
                      "pre_tokenizer Split.pattern");
 }
 
+/* None, or Metaspace. */
+static lpo_status read_metaspace(loader *l) {
+    const json_t *step[LPO_MAX_SPLITS];
+    size_t n;
+    lpo_status s = steps_of(l, "pre_tokenizer", "pretokenizers", step, &n);
+    if (s || n == 0) return s;
+    if (n > 1 || strcmp(type_of(step[0]), "Metaspace"))
+        return refuse(l, "pre_tokenizer", type_of(step[0]), "with byte_fallback, Metaspace and none are");
+    const char *mark = json_string_value(json_object_get(step[0], "replacement"));
+    if (!mark || strcmp(mark, "\xe2\x96\x81"))
+        return refuse(l, "pre_tokenizer Metaspace.replacement", mark ? mark : "", "U+2581 is");
+    const char *scheme = json_string_value(json_object_get(step[0], "prepend_scheme"));
+    if (!scheme) scheme = flag(step[0], "add_prefix_space", 1) ? "always" : "never";
+    static const char *const names[] = {"", "never", "first", "always"};
+    for (int i = 1; i < 4; i++)
+        if (!strcmp(scheme, names[i])) l->t->meta = (lpo_meta)i;
+    l->t->meta_split = flag(step[0], "split", 1);
+    return l->t->meta != LPO_META_NONE
+               ? LPO_OK
+               : refuse(l, "pre_tokenizer Metaspace.prepend_scheme", scheme, "never, first and always are");
+}
+
 static lpo_status read_pre_tokenizer(loader *l) {
+    if (l->t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE) return read_metaspace(l);
     const json_t *step[LPO_MAX_SPLITS];
     size_t n;
     lpo_status s = steps_of(l, "pre_tokenizer", "pretokenizers", step, &n);
@@ -336,15 +403,78 @@ static lpo_status read_pre_tokenizer(loader *l) {
     return add_split(l, GPT2_PATTERN, sizeof GPT2_PATTERN - 1, 0, "pre_tokenizer ByteLevel");
 }
 
-/* Ids must not depend on a post-processor, and decoding is the inverse of ByteLevel alone. */
+/* TemplateProcessing that puts special tokens in front of the text, and nothing behind it. */
+static lpo_status read_template(loader *l, const json_t *step) {
+    const json_t *single = json_object_get(step, "single"), *v;
+    const json_t *special = json_object_get(step, "special_tokens");
+    size_t i, k;
+    int seen = 0;
+    if (!json_is_array(single))
+        return lpo_fail(l->err, LPO_EFORMAT, "%s: post_processor.single: expected an array", l->path);
+    json_array_foreach((json_t *)single, i, v) {
+        const char *id = json_string_value(json_object_get(json_object_get(v, "SpecialToken"), "id"));
+        if (json_object_get(v, "Sequence")) {
+            seen = 1;
+            continue;
+        }
+        const json_t *ids = id ? json_object_get(json_object_get(special, id), "ids") : NULL, *x;
+        if (seen)
+            return refuse(l, "post_processor TemplateProcessing", id ? id : "",
+                          "no token behind the text is");
+        if (!json_is_array(ids) || !json_array_size(ids))
+            return lpo_fail(l->err, LPO_EFORMAT, "%s: post_processor.special_tokens: no ids for \"%.20s\"",
+                            l->path, id ? id : "");
+        json_array_foreach((json_t *)ids, k, x) {
+            if (!good_id(x) || l->t->n_lead == LPO_MAX_LEAD)
+                return lpo_fail(l->err, LPO_EFORMAT, "%s: post_processor: expected at most %d ids in 0..%d",
+                                l->path, LPO_MAX_LEAD, MAX_IDS - 1);
+            l->t->lead[l->t->n_lead++] = (int32_t)json_integer_value(x);
+        }
+    }
+    return LPO_OK;
+}
+
+/* Replace(U+2581 -> space), ByteFallback, Fuse, and Strip of the space in front. */
+static lpo_status check_fallback_decoder(loader *l) {
+    static const char *const known[] = {"Replace", "ByteFallback", "Fuse", "Strip"};
+    const json_t *step[LPO_MAX_SPLITS];
+    size_t n;
+    lpo_status s = steps_of(l, "decoder", "decoders", step, &n);
+    for (size_t i = 0; i < n && !s; i++)
+        if (i > 3 || strcmp(type_of(step[i]), known[i]))
+            s = refuse(l, "decoder", type_of(step[i]),
+                       "with byte_fallback, Replace, ByteFallback, Fuse, Strip are");
+    if (!s && n < 3)
+        s = refuse(l, "decoder", "", "with byte_fallback, Replace, ByteFallback, Fuse, Strip are");
+    if (s) return s;
+    const char *mark = json_string_value(json_object_get(json_object_get(step[0], "pattern"), "String"));
+    const char *space = json_string_value(json_object_get(step[0], "content"));
+    if (!mark || strcmp(mark, "\xe2\x96\x81") || !space || strcmp(space, " "))
+        return refuse(l, "decoder Replace", mark ? mark : "", "U+2581 by a space is");
+    if (n == 4) {
+        const char *strip = json_string_value(json_object_get(step[3], "content"));
+        if (!strip || strcmp(strip, " ") || json_integer_value(json_object_get(step[3], "start")) != 1 ||
+            json_integer_value(json_object_get(step[3], "stop")) != 0)
+            return refuse(l, "decoder Strip", strip ? strip : "", "one space at the start is");
+        l->t->strip_space = 1;
+    }
+    return LPO_OK;
+}
+
+/* Tokens in front are kept for whoever writes prompts; otherwise ids must not depend on a post-processor.
+ * Decoding is the inverse of ByteLevel alone, or of byte fallback. */
 static lpo_status check_ends(loader *l) {
     const json_t *step[LPO_MAX_SPLITS];
     size_t n;
     lpo_status s = steps_of(l, "post_processor", "processors", step, &n);
+    for (size_t i = 0; i < n && !s; i++) {
+        if (strcmp(type_of(step[i]), "TemplateProcessing") == 0)
+            s = read_template(l, step[i]);
+        else if (strcmp(type_of(step[i]), "ByteLevel") != 0)
+            s = refuse(l, "post_processor", type_of(step[i]), "ByteLevel, TemplateProcessing and none are");
+    }
     if (s) return s;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(type_of(step[i]), "ByteLevel") != 0)
-            return refuse(l, "post_processor", type_of(step[i]), "ByteLevel and none are");
+    if (l->t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE) return check_fallback_decoder(l);
     const json_t *decoder = get(l->root, "decoder");
     if (strcmp(type_of(decoder), "ByteLevel") != 0)
         return refuse(l, "decoder", type_of(decoder), "ByteLevel is");
@@ -358,9 +488,11 @@ static lpo_status read_tokens(loader *l) {
     lpo_status s = measure(l, &n_ids, &n_bytes);
     if (s) return s;
     size_t n_added = l->added ? json_array_size(l->added) : 0;
-    /* NFC at most triples UTF-8. */
+    /* NFC at most triples UTF-8; a short string may stand in front, or for every byte. */
+    const size_t grown =
+        l->t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE ? LPO_MAX_SHORT * (n_bytes + n_added) : 0;
     if (lpo_vocab_init(&l->t->vocab, n_ids, n_bytes) || lpo_added_init(&l->t->added_raw, n_added, n_bytes) ||
-        lpo_added_init(&l->t->added, n_added, 3 * n_bytes))
+        lpo_added_init(&l->t->added, n_added, 3 * n_bytes + grown))
         return no_memory(l);
     if ((s = read_vocab(l))) return s;
     for (i = 0; i < n_added; i++) {

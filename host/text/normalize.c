@@ -82,6 +82,13 @@ lpo_status lpo_tokenizer_normalize(const char **dst, size_t *dst_bytes, char **o
     *dst = text;
     *dst_bytes = size_bytes;
     *owned = NULL;
+    if (t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE) {
+        if (!t->prepend[0] && !t->replace_from[0]) return LPO_OK;
+        *owned = lpo_fallback_normalize(dst_bytes, t, text, size_bytes);
+        *dst = *owned;
+        return *owned ? LPO_OK
+                      : lpo_fail(err, LPO_ENOMEM, "out of memory to normalize %zu bytes", size_bytes);
+    }
     if (!t->nfc || plainly_nfc(text, size_bytes)) return LPO_OK;
     output o = {0};
     size_t marks = 0, start = 0, len;

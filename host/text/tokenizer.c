@@ -29,6 +29,11 @@ int32_t lpo_tokenizer_id(const lpo_tokenizer *t, const char *token) {
     return lpo_vocab_find(&t->vocab, token, strlen(token));
 }
 
+const int32_t *lpo_tokenizer_lead(const lpo_tokenizer *t, size_t *n) {
+    *n = (size_t)t->n_lead;
+    return t->lead;
+}
+
 lpo_status lpo_ids_push(lpo_ids *list, int32_t id, lpo_error *err) {
     if (list->n == list->cap) {
         size_t cap = list->cap ? 2 * list->cap : 64;
@@ -88,15 +93,28 @@ static int32_t whole_word(encoder *e, const char *word, size_t n) {
     return id >= 0 && t->vocab.tokens[id].flags & LPO_TOKEN_MODEL ? id : -1;
 }
 
+/* Merge n symbols and put out what is left. */
+static lpo_status encode_symbols(encoder *e, size_t n) {
+    if (n == 0) return LPO_OK;
+    lpo_bpe_merge(&e->bpe, &e->t->merges, n);
+    for (int32_t i = 0; i >= 0; i = e->bpe.symbols[i].next) {
+        lpo_status s = lpo_ids_push(e->out, e->bpe.symbols[i].id, e->err);
+        if (s) return s;
+    }
+    return LPO_OK;
+}
+
 static lpo_status encode_word(encoder *e, const char *word, size_t n) {
     const lpo_tokenizer *t = e->t;
+    const int fallback = t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE;
     if (t->ignore_merges) {
-        int32_t id = whole_word(e, word, n);
+        int32_t id = fallback ? lpo_vocab_find(&t->vocab, word, n) : whole_word(e, word, n);
         if (id == -2) return lpo_fail(e->err, LPO_ENOMEM, "out of memory for a word of %zu bytes", n);
         if (id >= 0) return lpo_ids_push(e->out, id, e->err);
     }
     if (lpo_bpe_reserve(&e->bpe, n))
         return lpo_fail(e->err, LPO_ENOMEM, "out of memory for a word of %zu bytes", n);
+    if (fallback) return encode_symbols(e, lpo_fallback_symbols(&e->bpe, t, word, n));
     for (size_t i = 0; i < n; i++) {
         int32_t id = t->byte_id[(unsigned char)word[i]];
         if (id < 0)
@@ -105,12 +123,7 @@ static lpo_status encode_word(encoder *e, const char *word, size_t n) {
                             (unsigned char)word[i]);
         e->bpe.symbols[i].id = id;
     }
-    lpo_bpe_merge(&e->bpe, &t->merges, n);
-    for (int32_t i = 0; i >= 0; i = e->bpe.symbols[i].next) {
-        lpo_status s = lpo_ids_push(e->out, e->bpe.symbols[i].id, e->err);
-        if (s) return s;
-    }
-    return LPO_OK;
+    return encode_symbols(e, n);
 }
 
 /* Splits from the k-th on; recursion is as deep as there are splits. */
@@ -125,7 +138,26 @@ static lpo_status encode_splits(encoder *e, int k, const char *text, size_t size
     return s == LPO_EEND ? LPO_OK : s;
 }
 
-static lpo_status encode_plain(encoder *e, const char *text, size_t size_bytes) {
+/* Through Metaspace: the whole piece is a word, or each part that begins with U+2581. */
+static lpo_status encode_metaspace(encoder *e, const char *text, size_t size_bytes, int first) {
+    char *meta;
+    size_t n;
+    if (lpo_fallback_metaspace(&meta, &n, e->t, text, size_bytes, first))
+        return lpo_fail(e->err, LPO_ENOMEM, "out of memory for %zu bytes of text", size_bytes);
+    lpo_status s = LPO_OK;
+    for (size_t i = 0, end; i < n && s == LPO_OK; i = end) {
+        end = i + 1;
+        while (end < n && !(e->t->meta_split && n - end >= 3 && !memcmp(meta + end, "\xe2\x96\x81", 3)))
+            end++;
+        s = encode_word(e, meta + i, end - i);
+    }
+    free(meta);
+    return s;
+}
+
+/* first: the piece begins the whole text. */
+static lpo_status encode_plain(encoder *e, const char *text, size_t size_bytes, int first) {
+    if (e->t->meta != LPO_META_NONE) return encode_metaspace(e, text, size_bytes, first);
     if (!e->t->prefix_space || text[0] == ' ') return encode_splits(e, 0, text, size_bytes);
     char *spaced = malloc(size_bytes + 1);
     if (!spaced) return lpo_fail(e->err, LPO_ENOMEM, "out of memory for %zu bytes of text", size_bytes);
@@ -137,7 +169,7 @@ static lpo_status encode_plain(encoder *e, const char *text, size_t size_bytes) 
 }
 
 /* Text without raw added tokens. */
-static lpo_status encode_raw(encoder *e, const char *text, size_t size_bytes) {
+static lpo_status encode_raw(encoder *e, const char *text, size_t size_bytes, int first) {
     const char *piece;
     char *owned;
     size_t n;
@@ -145,7 +177,7 @@ static lpo_status encode_raw(encoder *e, const char *text, size_t size_bytes) {
     lpo_added_iter it = {0};
     lpo_status s = lpo_tokenizer_normalize(&it.text, &it.size_bytes, &owned, e->t, text, size_bytes, e->err);
     while (s == LPO_OK && lpo_added_next(&piece, &n, &id, &it, &e->t->added))
-        s = id >= 0 ? lpo_ids_push(e->out, id, e->err) : encode_plain(e, piece, n);
+        s = id >= 0 ? lpo_ids_push(e->out, id, e->err) : encode_plain(e, piece, n, first && piece == it.text);
     free(owned);
     return s;
 }
@@ -167,7 +199,7 @@ lpo_status lpo_tokenizer_encode(lpo_ids *out, lpo_tokenizer *t, const char *text
     int32_t id;
     lpo_status s = LPO_OK;
     while (s == LPO_OK && lpo_added_next(&piece, &n, &id, &it, &t->added_raw))
-        s = id >= 0 ? lpo_ids_push(out, id, err) : encode_raw(&e, piece, n);
+        s = id >= 0 ? lpo_ids_push(out, id, err) : encode_raw(&e, piece, n, piece == text);
     if (s) out->n = before;
     lpo_split_match_free(&e.match);
     lpo_bpe_scratch_free(&e.bpe);
@@ -201,6 +233,10 @@ lpo_status lpo_tokenizer_decode(char **out, size_t *n, lpo_tokenizer *t, const i
             return lpo_fail(err, LPO_EINVAL, "id %d at index %zu is outside the vocabulary 0..%d", ids[i], i,
                             t->vocab.n_ids - 1);
         room += t->vocab.tokens[ids[i]].len;
+    }
+    if (t->kind == LPO_TOKENIZER_BYTE_FALLBACK_BPE) {
+        *out = lpo_fallback_decode(n, t, ids, n_ids, skip_special);
+        return *out ? LPO_OK : lpo_fail(err, LPO_ENOMEM, "out of memory to decode %zu ids", n_ids);
     }
     char *bytes = malloc(room + 1), *text = NULL;
     if (bytes) {

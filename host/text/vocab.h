@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* MODEL: in model.vocab; ADDED: in added_tokens (a token may be both). */
-enum { LPO_TOKEN_MODEL = 1, LPO_TOKEN_ADDED = 2, LPO_TOKEN_SPECIAL = 4 };
+/* MODEL: in model.vocab; ADDED: in added_tokens (a token may be both); NORMALIZED:
+ * an added one that is looked for in normalized text. */
+enum { LPO_TOKEN_MODEL = 1, LPO_TOKEN_ADDED = 2, LPO_TOKEN_SPECIAL = 4, LPO_TOKEN_NORMALIZED = 8 };
 
 typedef struct lpo_token {
     uint32_t off, len; /* of the text in bytes[] */

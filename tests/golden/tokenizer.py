@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Golden ids for host/text: trains two small byte-level tokenizers with the reference library and records what it makes of
+"""Golden ids for host/text: trains small byte-level and byte-fallback tokenizers with the reference library and records what it makes of
 seeded random text.
 
     pip install tokenizers==0.23.3
@@ -11,6 +11,8 @@ seeded random text.
 qwen: NFC, the Qwen2 split pattern, merges as arrays, added tokens with every flag.
 splits: several splits before ByteLevel's own: a string, patterns that leave gaps or match nothing, every shorthand class.
 gpt2: no normalizer, ByteLevel's own pattern, a prefix space, merges as "a b" strings, ignore_merges.
+llama: byte fallback as Vicuna has it: Prepend and Replace, no pre-tokenizer, <s> in front, the decoder's Strip.
+meta: byte fallback with bytes missing (unknown tokens, not fused), Metaspace on the first piece alone, split.
 Each sample line: text, ids, and the decoded text with and without special tokens."""
 import argparse
 import json
@@ -46,7 +48,46 @@ def corpus():
     yield " ".join(WORDS * 50)
 
 
+LOW_LINE = "\u2581"
+
+
+def train_llama(kind, vocab_size):
+    """Trained in words, then given the shape of LLaMA's file: special and byte tokens first."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement=LOW_LINE, prepend_scheme="always", split=True)
+    t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False))
+    data = json.loads(t.to_str())
+    model = data["model"]
+    missing = () if kind == "llama" else (0x0a, 0x80, 0xe4, 0xf0)
+    first = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256) if b not in missing]
+    words = [w for w, _ in sorted(model["vocab"].items(), key=lambda x: x[1]) if w not in first]
+    model.update(vocab={w: i for i, w in enumerate(first + words)}, byte_fallback=True, fuse_unk=kind == "llama",
+                 unk_token="<unk>")
+    token = lambda i, content, **more: dict(id=i, content=content, single_word=False, lstrip=False, rstrip=False,
+                                            normalized=False, special=True) | more
+    n = len(model["vocab"])
+    data["added_tokens"] = [token(i, first[i]) for i in range(3)] + [
+        token(n, "<image>"), token(n + 1, "<video>"), token(n + 2, "<right>", rstrip=True, special=False),
+        token(n + 3, "cat", normalized=True, special=False)]
+    data["pre_tokenizer"] = None
+    if kind == "llama":
+        data["normalizer"] = dict(type="Sequence", normalizers=[
+            dict(type="Prepend", prepend=LOW_LINE), dict(type="Replace", pattern=dict(String=" "), content=LOW_LINE)])
+        data["post_processor"] = dict(
+            type="TemplateProcessing", single=[dict(SpecialToken=dict(id="<s>", type_id=0)), dict(Sequence=dict(id="A", type_id=0))],
+            pair=[dict(Sequence=dict(id="A", type_id=0)), dict(Sequence=dict(id="B", type_id=1))],
+            special_tokens={"<s>": dict(id="<s>", ids=[1], tokens=["<s>"])})
+    else:
+        data["pre_tokenizer"] = dict(type="Metaspace", replacement=LOW_LINE, prepend_scheme="first", split=True)
+    data["decoder"] = dict(type="Sequence", decoders=[
+        dict(type="Replace", pattern=dict(String=LOW_LINE), content=" "), dict(type="ByteFallback"), dict(type="Fuse")]
+        + ([dict(type="Strip", content=" ", start=1, stop=0)] if kind == "llama" else []))
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
 def train(kind, vocab_size):
+    if kind in ("llama", "meta"):
+        return train_llama(kind, vocab_size)
     t = Tokenizer(models.BPE(ignore_merges=kind == "gpt2"))
     if kind == "qwen":
         t.normalizer = normalizers.NFC()
@@ -129,7 +170,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--all-characters", action="store_true", help="also one line for every character of Unicode")
     a = p.parse_args()
-    for kind in ("qwen", "gpt2", "splits"):
+    for kind in ("qwen", "gpt2", "splits", "llama", "meta"):
         folder = a.out / kind
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(train(kind, a.vocab), encoding="utf-8")

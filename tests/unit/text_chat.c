@@ -107,10 +107,23 @@ Test(chat, order_of_files, .init = make_dir, .fini = remove_dir) {
 Test(chat, model_type_decides_last, .init = make_dir, .fini = remove_dir) {
     open_error(LPO_ENOTFOUND, NULL);
     put_file("tokenizer_config.json", "{\"model_max_length\":32768}");
-    put_file("config.json", "{\"model_type\":\"llava_next_video\"}");
-    cr_assert(strstr(open_error(LPO_EUNSUPPORTED, NULL), "llava_next_video") != NULL);
-    put_file("config.json", "{\"model_type\":\"qwen2\"}");
-    open_error(LPO_OK, NULL);
+    put_file("config.json", "{\"model_type\":\"idefics\"}");
+    cr_assert(strstr(open_error(LPO_EUNSUPPORTED, NULL), "idefics") != NULL);
+    static const char *const known[][2] = {{"qwen2", "chatml"},
+                                           {"qwen2_5_vl", "chatml"},
+                                           {"llava_next_video", "vicuna"},
+                                           {"llava_qwen", "llava_qwen"},
+                                           {"llava_onevision", "llava_onevision"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char text[64];
+        lpo_chat *c;
+        lpo_error err = {0};
+        snprintf(text, sizeof text, "{\"model_type\":\"%s\"}", known[i][0]);
+        put_file("config.json", text);
+        cr_assert(lpo_chat_open(&c, dir, NULL, &err) == LPO_OK, "%s", err.msg);
+        cr_assert_str_eq(lpo_chat_name(c), known[i][1]);
+        lpo_chat_close(c);
+    }
 }
 
 /* The template of a real Qwen2-VL folder is known by its hash. The text is not ours to ship: LEANPO_MODEL_DIR

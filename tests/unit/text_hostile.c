@@ -16,6 +16,12 @@
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}," ENDS
 #define MODEL(vocab, merges) "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" merges "]}"
 #define AB                   "\"a\":0,\"b\":1,\"ab\":2"
+#define UNLINE                                                                                               \
+    "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},"  \
+    "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}]}"
+#define LLAMA(normalizer, pre, decoder)                                                                      \
+    "{\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"decoder\":" decoder                          \
+    ",\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"a\":0},\"merges\":[]}}"
 #define SPLIT(pattern)                                                                                       \
     "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{"         \
     "\"Regex\":\"" pattern                                                                                   \
@@ -54,7 +60,7 @@ static const bad files[] = {
     {"{" BYTES "}", LPO_EFORMAT, "\"model\""},
     {"{" BYTES ",\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", LPO_EUNSUPPORTED, "Unigram"},
     {"{" BYTES ",\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"a\":0},\"merges\":[]}}",
-     LPO_EUNSUPPORTED, "LLaMA"},
+     LPO_EUNSUPPORTED, "with byte_fallback"},
     {"{" BYTES ",\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}",
      LPO_EUNSUPPORTED, "model.dropout"},
     {"{" BYTES "," MODEL("", "") "}", LPO_EFORMAT, "model.vocab"},
@@ -81,8 +87,23 @@ static const bad files[] = {
     {"{" BYTES ",\"added_tokens\":[{\"id\":3,\"content\":\"ba\"}]," MODEL(AB, "\"b a\"") "}", LPO_EFORMAT,
      "model.merges[0]"},
     {"{" BYTES ",\"normalizer\":{\"type\":\"NFKC\"}," MODEL(AB, "") "}", LPO_EUNSUPPORTED, "NFKC"},
-    {"{" BYTES ",\"post_processor\":{\"type\":\"TemplateProcessing\"}," MODEL(AB, "") "}", LPO_EUNSUPPORTED,
+    {"{" BYTES ",\"post_processor\":{\"type\":\"TemplateProcessing\"}," MODEL(AB, "") "}", LPO_EFORMAT,
      "post_processor"},
+    {"{" BYTES
+     ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},"
+     "{\"SpecialToken\":{\"id\":\"e\"}}],\"special_tokens\":{\"e\":{\"ids\":[1]}}}," MODEL(AB, "") "}",
+     LPO_EUNSUPPORTED, "behind the text"},
+    {"{" BYTES
+     ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"e\"}}],"
+     "\"special_tokens\":{\"e\":{\"ids\":[-1]}}}," MODEL(AB, "") "}",
+     LPO_EFORMAT, "post_processor"},
+    {LLAMA("{\"type\":\"NFC\"}", "null", UNLINE), LPO_EUNSUPPORTED, "normalizer"},
+    {LLAMA("{\"type\":\"Prepend\",\"prepend\":\"0123456789abcdef\"}", "null", UNLINE), LPO_EFORMAT,
+     "Prepend"},
+    {LLAMA("null", "{\"type\":\"ByteLevel\"}", UNLINE), LPO_EUNSUPPORTED, "pre_tokenizer"},
+    {LLAMA("null", "{\"type\":\"Metaspace\",\"replacement\":\"_\"}", UNLINE), LPO_EUNSUPPORTED,
+     "replacement"},
+    {LLAMA("null", "null", "{\"type\":\"ByteFallback\"}"), LPO_EUNSUPPORTED, "decoder"},
     {"{\"pre_tokenizer\":{\"type\":\"Whitespace\"}," ENDS "," MODEL(AB, "") "}", LPO_EUNSUPPORTED,
      "Whitespace"},
     {"{" ENDS "," MODEL(AB, "") "}", LPO_EUNSUPPORTED, "pre_tokenizer"},

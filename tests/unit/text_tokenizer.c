@@ -91,3 +91,49 @@ Test(tokenizer, gpt2_ids_are_the_reference_ids) {
 Test(tokenizer, split_ids_are_the_reference_ids) {
     compare_all("splits");
 }
+/* Vicuna's shape: byte fallback, Prepend and Replace, no pre-tokenizer. */
+Test(tokenizer, llama_ids_are_the_reference_ids) {
+    compare_all("llama");
+}
+/* Byte fallback with bytes missing: unknown tokens; Metaspace on the first piece alone. */
+Test(tokenizer, metaspace_ids_are_the_reference_ids) {
+    compare_all("meta");
+}
+
+/* The <s> the reference puts in front of a prompt (add_special_tokens), which encode leaves to the caller. */
+Test(tokenizer, llama_leads_with_its_first_token) {
+    lpo_tokenizer *t = open_golden("llama");
+    size_t n;
+    const int32_t *lead = lpo_tokenizer_lead(t, &n);
+    cr_assert(n == 1 && lead[0] == 1);
+    lpo_tokenizer_destroy(t);
+    t = open_golden("qwen");
+    lpo_tokenizer_lead(t, &n);
+    cr_assert(n == 0);
+    lpo_tokenizer_destroy(t);
+}
+
+/* There is no splitting here: a merge that looks at every pair again and again would take minutes. */
+Test(tokenizer, a_megabyte_without_spaces_is_quick) {
+    static const char *const kinds[] = {"llama", "qwen"};
+    const size_t size = 1 << 20;
+    char *text = malloc(size);
+    lpo_rng r = lpo_rng_init(4, 0);
+    for (size_t i = 0; i < size; i++) text[i] = (char)('a' + lpo_rng_below(&r, 26));
+    for (size_t k = 0; k < 2; k++) {
+        lpo_tokenizer *t = open_golden(kinds[k]);
+        lpo_error err = {0};
+        lpo_ids ids = {0};
+        struct timespec from, to;
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+        cr_assert(lpo_tokenizer_encode(&ids, t, text, size, &err) == LPO_OK, "%s", err.msg);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+        const double s = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+        fprintf(stderr, "%s: 1 MiB in %.2f s of processor, %zu ids\n", kinds[k], s, ids.n);
+        cr_expect(s < 20, "%s took %g s", kinds[k],
+                  s); /* loose: sanitizers, busy machines; see the line above */
+        lpo_ids_clear(&ids);
+        lpo_tokenizer_destroy(t);
+    }
+    free(text);
+}

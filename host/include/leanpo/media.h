@@ -88,6 +88,12 @@ LPO_API lpo_sample_options lpo_sample_options_default(void); /* fps 2, min 4, ma
 LPO_API lpo_status lpo_sample_qwen(int64_t *indices, int *n, int64_t total, double fps_src,
                                    const lpo_sample_options *o, lpo_error *err);
 
+/* LLaVA's frame choice: n_frames > 0 spread evenly, both ends included (hf_sampler: as arange(0, total,
+ * total/n) does, without the end); else every round(fps_src/fps)-th frame, and max_frames spread evenly when
+ * those are more. indices: room for max(max_frames, n_frames). */
+LPO_API lpo_status lpo_sample_uniform(int64_t *indices, int *n, int64_t total, double fps_src,
+                                      const lpo_sample_options *o, lpo_error *err);
+
 typedef struct lpo_encoder lpo_encoder;
 
 typedef struct lpo_encode_options {

@@ -41,10 +41,10 @@ LPO_API void lpo_prep_engine_close(lpo_prep_engine *e); /* NULL accepted */
 
 /* How a family wants its frames. Fill with lpo_prep_options_load, then change what the user asked for. */
 typedef struct lpo_prep_options {
-    const char *family;             /* "qwen2_vl" (qwen2_5_vl has the same recipe); static storage */
-    int patch_size;                 /* 14 */
-    int temporal_patch;             /* 2 */
-    int merge_size;                 /* 2 */
+    const char *family; /* "qwen2_vl", "qwen2_5_vl", "llava_next_video", "llava_video"; static storage */
+    int patch_size;     /* 14 */
+    int temporal_patch; /* 2; 1 for the LLaVAs */
+    int merge_size;     /* 2; 1 for the LLaVAs */
     int64_t min_pixels, max_pixels; /* per frame, for smart_resize; max_pixels 0: derived from total_pixels */
     int64_t total_pixels;           /* over the clip */
     float mean[3], std[3];          /* of x/255 */
@@ -53,13 +53,20 @@ typedef struct lpo_prep_options {
     int hf_sampler;                 /* 1: transformers' own sampler, 0: qwen-vl-utils' */
     int resize_pillow;              /* 1: as Pillow, 0: as torchvision's tensor resize */
     int color_force601;             /* 1: BT.601 limited whatever the stream says */
-    int target_h, target_w;         /* 0: smart_resize; else multiples of patch_size*merge_size */
-    int n_threads;                  /* 0: all */
-    const lpo_prep_engine *engine;  /* NULL: the CPU; borrowed */
+    int target_h, target_w;         /* 0: the family's rule; else multiples of patch_size*merge_size */
+    int short_side, cut;            /* > 0: the short side becomes this, then the centre cut x cut is kept */
+    int resize_h, resize_w;         /* > 0: frames become this, whatever their shape */
+    int uniform;    /* 1: n_frames spread evenly over the video, or (n_frames 0) one every 1/fps
+                       seconds, spread evenly where they would be over max_frames */
+    int max_frames; /* of uniform sampling */
+    int n_threads;  /* 0: all */
+    const lpo_prep_engine *engine; /* NULL: the CPU; borrowed */
 } lpo_prep_options;
 
-/* model_dir/preprocessor_config.json (or video_preprocessor_config.json) over the family's constants; NULL:
- * constants. */
+/* A family's constants. LPO_EUNSUPPORTED: an unknown name. */
+LPO_API lpo_status lpo_prep_options_of(lpo_prep_options *o, const char *family, lpo_error *err);
+/* model_dir/preprocessor_config.json (or video_preprocessor_config.json) over the constants of
+ * the family config.json names; NULL: Qwen2-VL's. */
 LPO_API lpo_status lpo_prep_options_load(lpo_prep_options *o, const char *model_dir, lpo_error *err);
 
 /* Size a frame of h x w is resized to: multiples of factor, between min_pixels and max_pixels, aspect kept as
@@ -74,6 +81,8 @@ typedef struct lpo_clip {
     int grid_t, grid_h, grid_w; /* patches; grid_t = ceil(n_frames / temporal_patch) */
     uint8_t *frames_u8;         /* [n,h,w,3] RGB after resize; owned */
     double second_per_grid;     /* temporal_patch / sampled fps */
+    double duration_s;          /* of the video */
+    double *time_s;             /* [n_frames] where in the video the sampled frames stand; owned */
 } lpo_clip;
 
 /* Decode, sample, convert, resize, augment (aug NULL: not). Clear the clip when done; on failure it is left
