@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rank.c -- see rank.h. A resample needs of each group only its share of the six sums of a correlation, so
- * these are added up once and a resample is a walk over random groups. */
+/* rank.c -- see rank.h. Ranks take the place of the values, so that four bytes a value are all it needs
+ * beside them; a resample is a walk over random groups. */
 #include "align/rank.h"
 
 #include "base/rng.h"
@@ -13,15 +13,16 @@ static int by_value(const void *a, const void *b, void *values) {
     return (x > y) - (x < y);
 }
 
-/* rank[n] of v[n], 1-based, ties at their mean; order[n] is scratch. Centred on the mean rank, so that the
- * sums stay small. */
-static void rank_all(double *rank, uint32_t *order, const double *v, size_t n) {
+/* v[n] becomes its ranks, 1-based, ties at their mean, less the mean rank, so that sums stay small. order[n]:
+ * scratch. */
+static void rank_all(double *v, uint32_t *order, size_t n) {
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    qsort_r(order, n, sizeof *order, by_value, (void *)(uintptr_t)v);
+    qsort_r(order, n, sizeof *order, by_value, v);
     for (size_t i = 0, j; i < n; i = j) {
-        for (j = i + 1; j < n && v[order[j]] == v[order[i]]; j++) {
+        const double value = v[order[i]];
+        for (j = i + 1; j < n && v[order[j]] == value; j++) {
         }
-        for (size_t k = i; k < j; k++) rank[order[k]] = .5 * (double)(i + 1 + j) - .5 * (double)(n + 1);
+        for (size_t k = i; k < j; k++) v[order[k]] = .5 * (double)(i + 1 + j) - .5 * (double)(n + 1);
     }
 }
 
@@ -29,12 +30,15 @@ typedef struct sums {
     double x, y, xx, yy, xy;
 } sums;
 
-static void add(sums *s, const sums *o) {
-    s->x += o->x;
-    s->y += o->y;
-    s->xx += o->xx;
-    s->yy += o->yy;
-    s->xy += o->xy;
+/* The answers of group g. */
+static void add(sums *s, const double *x, const double *y, size_t g, size_t group) {
+    for (size_t i = g * group; i < (g + 1) * group; i++) {
+        s->x += x[i];
+        s->y += y[i];
+        s->xx += x[i] * x[i];
+        s->yy += y[i] * y[i];
+        s->xy += x[i] * y[i];
+    }
 }
 
 static double correlation(const sums *s, double n) {
@@ -47,13 +51,14 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void interval(lpo_rank_correlation *out, const sums *part, double *draws, size_t n_groups,
+static void interval(lpo_rank_correlation *out, const double *x, const double *y, double *draws, size_t group,
                      int n_resamples, uint64_t seed) {
+    const size_t n_groups = out->n / group;
     int n = 0;
     for (int b = 0; b < n_resamples; b++) {
         lpo_rng rng = lpo_rng_init(seed, (uint64_t)b);
         sums s = {0};
-        for (size_t g = 0; g < n_groups; g++) add(&s, &part[lpo_rng_below(&rng, (uint32_t)n_groups)]);
+        for (size_t g = 0; g < n_groups; g++) add(&s, x, y, lpo_rng_below(&rng, (uint32_t)n_groups), group);
         const double r = correlation(&s, (double)out->n);
         if (isfinite(r)) draws[n++] = r;
     }
@@ -63,34 +68,26 @@ static void interval(lpo_rank_correlation *out, const sums *part, double *draws,
     out->high = draws[(int)(.975 * (n - 1) + .5)];
 }
 
-lpo_status lpo_rank_correlate(lpo_rank_correlation *out, const double *x, const double *y, size_t n,
-                              size_t group, int n_resamples, uint64_t seed, lpo_error *err) {
+lpo_status lpo_rank_correlate(lpo_rank_correlation *out, double *x, double *y, size_t n, size_t group,
+                              int n_resamples, uint64_t seed, lpo_error *err) {
     *out = (lpo_rank_correlation){(double)NAN, (double)NAN, (double)NAN, n};
     if (group < 1 || n % group || n > UINT32_MAX || n_resamples < 0)
         return lpo_fail(err, LPO_EINVAL, "%zu values in groups of %zu cannot be resampled %d times", n, group,
                         n_resamples);
     if (n < 2) return LPO_OK;
-    const size_t n_groups = n / group;
-    double *rank = malloc(2 * n * sizeof *rank), *draws = malloc(((size_t)n_resamples + 1) * sizeof *draws);
+    double *draws = malloc(((size_t)n_resamples + 1) * sizeof *draws);
     uint32_t *order = malloc(n * sizeof *order);
-    sums *part = calloc(n_groups, sizeof *part), all = {0};
-    lpo_status s = rank && draws && order && part
-                       ? LPO_OK
-                       : lpo_fail(err, LPO_ENOMEM, "out of memory for the ranks of %zu answers", n);
+    lpo_status s =
+        draws && order ? LPO_OK : lpo_fail(err, LPO_ENOMEM, "out of memory for the ranks of %zu answers", n);
     if (!s) {
-        rank_all(rank, order, x, n);
-        rank_all(rank + n, order, y, n);
-        for (size_t i = 0; i < n; i++) {
-            const double a = rank[i], b = rank[n + i];
-            add(&part[i / group], &(sums){a, b, a * a, b * b, a * b});
-        }
-        for (size_t g = 0; g < n_groups; g++) add(&all, &part[g]);
+        sums all = {0};
+        rank_all(x, order, n);
+        rank_all(y, order, n);
+        for (size_t g = 0; g < n / group; g++) add(&all, x, y, g, group);
         out->rho = correlation(&all, (double)n);
-        if (isfinite(out->rho)) interval(out, part, draws, n_groups, n_resamples, seed);
+        if (isfinite(out->rho)) interval(out, x, y, draws, group, n_resamples, seed);
     }
-    free(part);
     free(order);
     free(draws);
-    free(rank);
     return s;
 }

@@ -15,7 +15,8 @@ typedef struct lpo_rank_correlation {
 
 /* Pearson's correlation of the ranks of x[n] and y[n], ties sharing their mean rank. The interval resamples
  * groups of `group` neighbours (the answers to one question stand or fall together; n is a multiple of it),
- * n_resamples times; ranks stay those of the whole sample. The same numbers for the same seed. */
-lpo_status lpo_rank_correlate(lpo_rank_correlation *out, const double *x, const double *y, size_t n,
-                              size_t group, int n_resamples, uint64_t seed, lpo_error *err);
+ * n_resamples times; ranks stay those of the whole sample. The same numbers for the same seed. x and y are
+ * overwritten: a million questions are a lot of ranks. */
+lpo_status lpo_rank_correlate(lpo_rank_correlation *out, double *x, double *y, size_t n, size_t group,
+                              int n_resamples, uint64_t seed, lpo_error *err);
 #endif
