@@ -145,7 +145,7 @@ fail:
 }
 
 static unsigned allocate(card *c, size_t size, unsigned flags, void *user, int fd) {
-    static unsigned n_allocations;
+    static unsigned n_allocations; /* of all cards */
     bool command = flags & XCL_BO_FLAGS_EXECBUF;
     if (!size || size > WIRE_RANGE) {
         if (fd >= 0) close(fd);
@@ -153,7 +153,8 @@ static unsigned allocate(card *c, size_t size, unsigned flags, void *user, int f
     }
     pthread_mutex_lock(&c->lock);
     unsigned h = NO_BO;
-    bool spoiled = !command && fault_now("alloc", "", ++n_allocations);
+    bool spoiled =
+        !command && fault_now("alloc", "", __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED));
     store *s = create(c, spoiled ? 0 : size, flags, user, fd);
     if (s && !command && !place(c, s)) {
         card_say("no %zu bytes left in memory bank %u", size, s->bank);
@@ -216,7 +217,7 @@ int xclSyncBO(xclDeviceHandle handle, xclBufferHandle bo, enum xclBOSyncDirectio
     pthread_mutex_lock(&c->lock);
     store *s = store_of(c, bo);
     if (s) s->refs++;
-    if (s && fault_now("short", "", ++n_transfers)) size /= 2;
+    if (s && fault_now("short", "", __atomic_add_fetch(&n_transfers, 1, __ATOMIC_RELAXED))) size /= 2;
     pthread_mutex_unlock(&c->lock);
     if (!s) return -EINVAL;
     int e = 0;

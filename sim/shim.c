@@ -235,7 +235,7 @@ int xclLoadXclBin(xclDeviceHandle handle, const struct axlf *top) {
     card *c = handle;
     lpo_xclbin *x = NULL;
     lpo_error err;
-    if (fault_now("load", "", ++n_loads)) return -EIO;
+    if (fault_now("load", "", __atomic_add_fetch(&n_loads, 1, __ATOMIC_RELAXED))) return -EIO;
     if (lpo_xclbin_parse(&x, top, top->m_header.m_length, "container", &err) ||
         lpo_xclbin_check_card(x, "container", &err)) {
         card_say("%s", err.msg);
