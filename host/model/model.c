@@ -186,7 +186,8 @@ lpo_status lpo_model_set_trainable(lpo_model *m, const char *groups, lpo_error *
                             (int)(n < 40 ? n : 40), at);
         at += at[n] ? n + 1 : n;
     }
-    for (int i = 0; i < m->layout.n_slots; i++) m->params[i]->trainable = on[m->layout.slots[i].group] && !m->layout.slots[i].unused;
+    for (int i = 0; i < m->layout.n_slots; i++)
+        m->params[i]->trainable = on[m->layout.slots[i].group] && !m->layout.slots[i].unused;
     return LPO_OK;
 }
 
