@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* data_record.c -- a set read line by line, from the start and from the middle. */
+#include "base/file.h"
+#include "data/record.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char TEXT[] =
+    "{\"video\":\"a.mp4\",\"question\":\"q1\",\"answer\":\"x\"}\n"
+    "\n"
+    "{\"video\":\"a.mp4\",\"question\":\"q2\"}\r\n"
+    "not json\n"
+    "{\"id\":7,\"video\":\"/b.mp4\",\"question\":\"q3\",\"answer\":\"y\"}"; /* no final newline */
+
+static char *file(void) {
+    static char path[] = "/tmp/lpo_recordXXXXXX";
+    lpo_error err;
+    strcpy(path + strlen(path) - 6, "XXXXXX");
+    close(mkstemp(path));
+    cr_assert_eq(lpo_file_write(path, TEXT, strlen(TEXT), &err), LPO_OK);
+    return path;
+}
+
+/* Reads one line; returns its number, negative when it is bad, 0 at the end. */
+static int next(lpo_record *r, lpo_record_reader *from, lpo_arena *a) {
+    const char *reason;
+    lpo_error err;
+    lpo_status s = lpo_record_reader_next(r, &reason, from, a, &err);
+    if (s == LPO_EEND) return 0;
+    cr_assert_eq(s, LPO_OK, "%s", err.msg);
+    cr_assert((reason == NULL) == (r->json != NULL));
+    return reason ? -(int)r->line : (int)r->line;
+}
+
+/* Truth: blank lines count as lines and are nothing else; bad ones say why; a path is the file's folder's. */
+Test(record, lines_in_order) {
+    lpo_error err;
+    lpo_record_reader *f;
+    lpo_record r;
+    lpo_arena *a = lpo_arena_create(1024);
+    char *path = file();
+    cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+    cr_expect_eq(next(&r, f, a), 1);
+    cr_expect_str_eq(r.video, "/tmp/a.mp4");
+    json_decref((json_t *)(uintptr_t)r.json);
+    cr_expect_eq(next(&r, f, a), -3);
+    cr_expect_eq(next(&r, f, a), -4);
+    cr_expect_eq(next(&r, f, a), 5);
+    cr_expect_str_eq(r.video, "/b.mp4");
+    cr_expect_str_eq(r.id, "7");
+    json_decref((json_t *)(uintptr_t)r.json);
+    cr_expect_eq(next(&r, f, a), 0);
+    lpo_record_reader_close(f);
+    lpo_arena_destroy(a);
+    unlink(path);
+}
+
+/* Truth: from where one reader stood, another reads on as if it had read what came before. */
+Test(record, tell_and_seek) {
+    lpo_error err;
+    lpo_record_reader *f;
+    lpo_record r;
+    lpo_arena *a = lpo_arena_create(1024);
+    char *path = file();
+    int64_t offset[5], lines[5];
+    int n = 0;
+    cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+    do {
+        cr_assert_lt(n, 5);
+        lpo_record_reader_tell(f, &offset[n], &lines[n]);
+        n++;
+    } while (next(&r, f, a) ? json_decref((json_t *)(uintptr_t)r.json), 1 : 0);
+    lpo_record_reader_close(f);
+    static const int expect[] = {1, -3, -4, 5, 0};
+    for (int i = 0; i < n; i++) {
+        cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+        cr_assert_eq(lpo_record_reader_seek(f, offset[i], lines[i], &err), LPO_OK);
+        cr_expect_eq(next(&r, f, a), expect[i]);
+        json_decref((json_t *)(uintptr_t)r.json);
+        lpo_record_reader_close(f);
+    }
+    lpo_arena_destroy(a);
+    unlink(path);
+}
+
+/* Truth: the census is what a whole reading finds, and the hash knows every byte. */
+Test(record, census) {
+    lpo_error err;
+    lpo_record_census c, d;
+    char *path = file();
+    cr_assert_eq(lpo_record_count(&c, path, &err), LPO_OK, "%s", err.msg);
+    cr_expect(c.n_good == 2 && c.n_bad == 2 && c.first_bad_line == 3 &&
+              c.size_bytes == (int64_t)strlen(TEXT));
+    cr_expect(strstr(c.first_bad, "answer"), "%s", c.first_bad);
+    cr_assert_eq(lpo_file_write(path, TEXT, strlen(TEXT) - 1, &err), LPO_OK);
+    cr_assert_eq(lpo_record_count(&d, path, &err), LPO_OK);
+    cr_expect(d.hash != c.hash && d.n_good == 1 && d.n_bad == 3);
+    unlink(path);
+    cr_expect_eq(lpo_record_count(&d, path, &err), LPO_ENOTFOUND);
+    cr_expect(strstr(err.msg, path), "%s", err.msg);
+}
