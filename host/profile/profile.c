@@ -18,17 +18,24 @@ lpo_status lpo_profile_save(const char *path, lpo_error *err) {
     return lpo_trace_save_now(path, err);
 }
 
-/* The log of a file, or of the trace.json in a folder. */
+/* The log of a file, or of a run folder: its trace.json, else its timing.jsonl. */
 static lpo_status load(lpo_trace_log *log, const char *path, lpo_error *err) {
     struct stat st;
     if (stat(path, &st) || !S_ISDIR(st.st_mode)) return lpo_trace_load(log, path, err);
-    char *file = lpo_path_join(path, "trace.json");
-    lpo_status s = file ? LPO_OK : lpo_fail(err, LPO_ENOMEM, "out of memory");
-    if (!s && !lpo_path_exists(file))
-        s = lpo_fail(err, LPO_ENOTFOUND, "%s: has no trace.json; make one with leanpo train --trace stages",
+    char *trace = lpo_path_join(path, "trace.json"), *timing = lpo_path_join(path, "timing.jsonl");
+    lpo_status s;
+    if (!trace || !timing)
+        s = lpo_fail(err, LPO_ENOMEM, "out of memory");
+    else if (lpo_path_exists(trace))
+        s = lpo_trace_load(log, trace, err);
+    else if (lpo_path_exists(timing))
+        s = lpo_timing_load(log, timing, err);
+    else
+        s = lpo_fail(err, LPO_ENOTFOUND,
+                     "%s: has neither trace.json nor timing.jsonl; leanpo train --trace stages writes both",
                      path);
-    if (!s) s = lpo_trace_load(log, file, err);
-    free(file);
+    free(trace);
+    free(timing);
     return s;
 }
 

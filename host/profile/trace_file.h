@@ -12,6 +12,9 @@ lpo_status lpo_trace_save(const char *path, const lpo_trace_log *log, lpo_error 
 /* What lpo_trace_save wrote; times begin at 0. Refuses what it cannot read with the event's number. */
 lpo_status lpo_trace_load(lpo_trace_log *out, const char *path, lpo_error *err);
 
+/* A run's timing.jsonl as such a log: steps and their parts. */
+lpo_status lpo_timing_load(lpo_trace_log *out, const char *path, lpo_error *err);
+
 /* Adds the spans of a software card's trace (the JSON lines of $LEANPO_CARD_TRACE) that lie within the log's
  * time: a job's wall clock on device "emulated:CARD", its cycles over the kernel clock as a modelled span of
  * device CARD. A file that is not there adds nothing. */

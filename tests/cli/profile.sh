@@ -71,6 +71,10 @@ cmp r0/metrics.jsonl r1/metrics.jsonl || fail "tracing changed the metrics"
 [ ! -e r0/trace.json ] && [ -s r1/trace.json ] || fail "trace.json where it does not belong"
 "$LEANPO" profile --run r1 --no-roofline >/dev/null || fail "--run of a traced run"
 
+# A run that was not traced still knows the parts of its steps.
+"$LEANPO" profile --run r0 --no-roofline >text
+grep -qE '^\[measured\] forward +cpu' text && grep -q '2 steps, 1 before' text || { cat text; fail "timing.jsonl"; }
+
 # Mistakes are named.
 expect() { # code, words, arguments...
     local code=$1 words=$2 rc=0
@@ -79,7 +83,7 @@ expect() { # code, words, arguments...
     [ $rc = "$code" ] || { cat err; fail "profile $*: exit $rc, not $code"; }
     grep -q -- "$words" err || { cat err; fail "profile $*: does not say \"$words\""; }
 }
-expect 1 "--trace stages" --run r0
+expect 1 "--trace stages" --run w
 expect 1 "no model folder" --data w/pairs.jsonl
 expect 2 "unknown option" --runn r0
 expect 2 "no such command" -- nothing

@@ -203,3 +203,27 @@ Test(profile_trace_file, card_lines) {
     cr_assert_eq(modelled, 2);
     lpo_trace_log_clear(&log);
 }
+
+/* timing.jsonl of a run that crashed after step 2 and did it again: the step told last counts, steps follow
+ * each other, parts stand inside. */
+Test(profile_trace_file, timing) {
+    static const char text[] =
+        "{\"step\":1,\"time/step_s\":3,\"time/forward_s\":1}\n"
+        "{\"step\":2,\"time/step_s\":9}\n"
+        "{\"step\":2,\"time/step_s\":2,\"time/data_wait_s\":0.5,\"time/forward_s\":1}\n"
+        "{\"step\":3,\"ti";
+    lpo_trace_log log;
+    lpo_error err;
+    double steps_s = 0, forward_at_s = 0;
+    cr_assert_eq(lpo_file_write(path, text, sizeof text - 1, NULL), LPO_OK);
+    cr_assert_eq(lpo_timing_load(&log, path, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(log.n_spans, 14);
+    for (size_t i = 0; i < log.n_spans; i++) {
+        const lpo_span *s = &log.span[i].span;
+        if (!strcmp(s->stage, "step")) steps_s += s->seconds;
+        if (!strcmp(s->stage, "forward")) forward_at_s = s->start_s;
+    }
+    cr_assert_float_eq(steps_s, 5, 1e-12);
+    cr_assert_float_eq(forward_at_s, 3.5, 1e-12);
+    lpo_trace_log_clear(&log);
+}
