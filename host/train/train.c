@@ -185,6 +185,19 @@ static lpo_status evaluate(lpo_run *r, lpo_error *err) {
     return s ? s : lpo_events_put(r->events, &m, err);
 }
 
+/* What a card did since the run began. With the times: it does not change what is learned. */
+static void add_card(lpo_scalars *t, lpo_fpga *fpga) {
+    lpo_fpga_stats s;
+    lpo_fpga_get_stats(&s, fpga, LPO_HLS_N_KERNELS);
+    lpo_scalars_add(t, "fpga/jobs", (double)s.jobs);
+    lpo_scalars_add(t, "fpga/retries", (double)s.retries);
+    lpo_scalars_add(t, "fpga/timeouts", (double)s.timeouts);
+    lpo_scalars_add(t, "fpga/aborts", (double)s.aborts);
+    lpo_scalars_add(t, "fpga/fallbacks", (double)s.fallbacks);
+    lpo_scalars_add(t, "fpga/bytes_up", (double)s.bytes_up);
+    lpo_scalars_add(t, "fpga/bytes_down", (double)s.bytes_down);
+}
+
 /* After the update: the state moves on, the line is written. */
 static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, double wait_s,
                               const lpo_engine *before, lpo_error *err) {
@@ -207,6 +220,7 @@ static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, dou
     lpo_scalars_add(&t, "time/optimizer_s", f->optimizer_s);
     lpo_scalars_add(&t, "tokens_per_s", (double)f->input_tokens / step_s);
     lpo_scalars_add(&t, "records_per_s", (double)f->loss.rows / step_s);
+    if (r->session.fpga) add_card(&t, r->session.fpga);
     lpo_status s = lpo_lines_put(r->metrics, &m, err);
     if (!s) s = lpo_lines_put(r->timing, &t, err);
     if (!s) s = lpo_events_put(r->events, &m, err);

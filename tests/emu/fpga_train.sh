@@ -58,6 +58,7 @@ if [ -n "$card" ]; then
         LEANPO_FPGA_TIMEOUT_MS=1000 LEANPO_CARD_FAULTS=$faults train "f$i" preprocess=fpga,reduce=fpga; result $? "train with $faults"
         same "f$i"; result $? "train with $faults: the same weights and metrics"
         grep -q 'card 0' log && [ "$(grep -c '^warning:' log)" -le 1 ]; result $? "train with $faults: it is told, with one warning at most"
+        tail -1 "f$i/timing.jsonl" | grep -q '"fpga/\(retries\|fallbacks\)": *[1-9]'; result $? "train with $faults: it is counted"
     done
     LEANPO_CARD_FAULTS=load@1 train load preprocess=fpga; [ $? = 1 ] && grep -q 'does not load' log; result $? "a container that never loads is a stated error"
     container=$("$LEANPO" devices --xrt-env | sed -n "s#^export EMCONFIG_PATH='\(.*\)/env'#\1/leanpo-kernels.xclbin#p")

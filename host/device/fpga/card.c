@@ -56,6 +56,14 @@ static void evacuate(fpga_card *c, fpga_set *s, fpga_unit *u) {
     }
 }
 
+/* Its jobs on this card go on in process; new ones to other cards while there are any. */
+static void retire(fpga_kernel *k) {
+    k->link = &fpga_link_inproc;
+    pthread_mutex_lock(&k->card->fpga->lock);
+    k->retired = true;
+    pthread_mutex_unlock(&k->card->fpga->lock);
+}
+
 static void reset(fpga_card *c) {
     lpo_fpga *f = c->fpga;
     lpo_error err;
@@ -70,7 +78,7 @@ static void reset(fpga_card *c) {
     lpo_log(LPO_LOG_WARN,
             "card %d does not come back (%s): its work goes on in this process, with the same results",
             c->index, err.msg);
-    for (int k = 0; k < LPO_HLS_N_KERNELS; k++) c->kernel[k].link = &fpga_link_inproc;
+    for (int k = 0; k < LPO_HLS_N_KERNELS; k++) retire(&c->kernel[k]);
 }
 
 void fpga_card_recover(fpga_card *c, lpo_fpga_job *j, const char *why) {
@@ -80,7 +88,7 @@ void fpga_card_recover(fpga_card *c, lpo_fpga_job *j, const char *why) {
     if (j->generation == c->generation && k->link == c->link) {
         reset(c);
         if (++j->tries > 1 && k->link == c->link) {
-            k->link = &fpga_link_inproc;
+            retire(k);
             lpo_log(LPO_LOG_WARN,
                     "card %d failed twice at one run of %s (%s): %s goes on in this process, with the same "
                     "results",

@@ -42,6 +42,7 @@ typedef struct fpga_kernel {
     struct fpga_card *card;
     int id, n_units;
     const fpga_link *link;    /* where its jobs go now: the card's, or in process after it failed twice */
+    bool retired;             /* does not use its card any more; under the lock */
     bool absent, absent_said; /* the container does not have it */
     fpga_unit *unit;
 } fpga_kernel;

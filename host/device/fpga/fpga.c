@@ -16,7 +16,7 @@ static lpo_status make_units(fpga_card *c, lpo_error *err) {
         fpga_kernel *k = &c->kernel[i];
         *k = (fpga_kernel){.card = c, .id = i, .link = c->link, .n_units = c->link->units(c->handle, i)};
         if (!k->n_units) {
-            k->absent = true;
+            k->absent = k->retired = true;
             k->link = &fpga_link_inproc;
             k->n_units = 1;
         }
@@ -65,9 +65,15 @@ static lpo_status open_cards(lpo_fpga *f, const char *device, const char *xclbin
     if (!st && (n < 1 || index >= n))
         st = lpo_fail(err, LPO_ENOTFOUND, "device \"%s\": XRT sees %d card%s for %.300s", device, n,
                       n == 1 ? "" : "s", f->path);
-    for (int i = index < 0 ? 0 : index; !st && i < n && f->n_cards < FPGA_MAX_CARDS; i++) {
-        st = open_card(f, &fpga_link_xrt, i, err);
-        if (index >= 0) break;
+    if (!st && index >= 0) return open_card(f, &fpga_link_xrt, index, err);
+    /* Every card: one that does not open is left out while another does. */
+    lpo_error why;
+    for (int i = 0; !st && i < n && i < FPGA_MAX_CARDS; i++) {
+        if (!open_card(f, &fpga_link_xrt, i, &why)) continue;
+        if (why.code == LPO_ENOMEM || (i == n - 1 && !f->n_cards))
+            st = lpo_fail(err, why.code, "%s", why.msg);
+        else
+            lpo_log(LPO_LOG_WARN, "%s: going on without it", why.msg);
     }
     return st;
 }
@@ -162,11 +168,14 @@ static lpo_status check(const lpo_hls_kernel *k, const void *args, const size_t 
     return LPO_OK;
 }
 
-/* A set of the least busy unit, and that unit's thread; under the lock. NULL: all are in use. */
+/* A set of the least busy unit, on cards that work while there is one; under the lock. NULL: all are in use.
+ */
 static fpga_set *pick(fpga_unit **unit, lpo_fpga *f, int kernel) {
     fpga_set *best = NULL;
-    int least = FPGA_SETS;
-    for (int c = 0; c < f->n_cards; c++)
+    int least = FPGA_SETS, n_working = 0;
+    for (int c = 0; c < f->n_cards; c++) n_working += !f->card[c].kernel[kernel].retired;
+    for (int c = 0; c < f->n_cards; c++) {
+        if (n_working && f->card[c].kernel[kernel].retired) continue;
         for (int i = 0; i < f->card[c].kernel[kernel].n_units; i++) {
             fpga_unit *u = &f->card[c].kernel[kernel].unit[i];
             fpga_set *empty = NULL;
@@ -177,6 +186,7 @@ static fpga_set *pick(fpga_unit **unit, lpo_fpga *f, int kernel) {
             }
             if (empty && busy < least) least = busy, best = empty, *unit = u;
         }
+    }
     return best;
 }
 
@@ -297,7 +307,16 @@ void lpo_fpga_forget(lpo_fpga *f, const void *host) {
 }
 
 void lpo_fpga_get_stats(lpo_fpga_stats *out, lpo_fpga *f, lpo_hls_kernel_id kernel) {
+    const int first = kernel == LPO_HLS_N_KERNELS ? 0 : (int)kernel,
+              end = kernel == LPO_HLS_N_KERNELS ? LPO_HLS_N_KERNELS : (int)kernel + 1;
+    *out = (lpo_fpga_stats){0};
     pthread_mutex_lock(&f->lock);
-    *out = f->stats[kernel];
+    for (int k = first; k < end; k++) {
+        const lpo_fpga_stats *s = &f->stats[k];
+        out->jobs += s->jobs, out->retries += s->retries, out->timeouts += s->timeouts;
+        out->aborts += s->aborts, out->fallbacks += s->fallbacks;
+        out->bytes_up += s->bytes_up, out->bytes_down += s->bytes_down;
+        out->modelled_s += s->modelled_s;
+    }
     pthread_mutex_unlock(&f->lock);
 }

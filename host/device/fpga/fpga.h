@@ -9,8 +9,9 @@
  * its result.
  *
  * A job that times out or aborts: the card is reset, the job runs once more; failing again, the kernel moves
- * to the in-process link for good, with one warning. The bits are the same everywhere, so nothing is lost;
- * lpo_fpga_stats counts all of it. Only what the in-process link itself refuses is an error.
+ * to the in-process link for good (or to the other cards, where it still works), with one warning. The bits
+ * are the same everywhere, so nothing is lost; lpo_fpga_stats counts all of it. Only what the in-process link
+ * itself refuses is an error.
  *
  * LEANPO_FPGA_TIMEOUT_MS (20000) is how long a run may take; LEANPO_FPGA_VERIFY=N repeats every N-th run in
  * process and compares the bytes: a difference counts as an abort. */
@@ -59,5 +60,6 @@ typedef struct lpo_fpga_stats {
     uint64_t bytes_up, bytes_down;
     double modelled_s; /* what runs in process would take at 300 MHz: modelled, never measured */
 } lpo_fpga_stats;
+/* Since opening; of all kernels for LPO_HLS_N_KERNELS. */
 void lpo_fpga_get_stats(lpo_fpga_stats *out, lpo_fpga *f, lpo_hls_kernel_id kernel);
 #endif
