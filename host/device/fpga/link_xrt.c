@@ -64,15 +64,15 @@ static pthread_mutex_t prepare_lock = PTHREAD_MUTEX_INITIALIZER;
 /* ---- the library and its environment ---- */
 
 static lpo_status load_library(lpo_error *err) {
-    library = dlopen("libxrt_coreutil.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return lpo_fail(err, LPO_ENOTFOUND, "XRT: %.300s (scripts/packages install card)", dlerror());
+    void *so = dlopen("libxrt_coreutil.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!so) return lpo_fail(err, LPO_ENOTFOUND, "XRT: %.300s (scripts/packages install card)", dlerror());
 #define X(f)                                                                                                 \
-    *(void **)&xrt.f = dlsym(library, #f);                                                                   \
+    *(void **)&xrt.f = dlsym(so, #f);                                                                        \
     if (!xrt.f)                                                                                              \
         return lpo_fail(err, LPO_ENOTFOUND, "libxrt_coreutil.so.2 has no %s: it is too old (2.13 works)", #f);
     XRT_CALLS(X)
 #undef X
+    library = so;
     return LPO_OK;
 }
 
@@ -89,6 +89,12 @@ static lpo_status set_emulation(const char *path, lpo_error *err) {
             "%.300s is for sw_emu and XCL_EMULATION_MODE is %.40s (unset it: leanpo sets what it needs)",
             path, getenv("XCL_EMULATION_MODE"));
     if (mode_is("sw_emu") && getenv("XILINX_XRT")) return LPO_OK;
+    if (getenv("XILINX_XRT"))
+        lpo_log(
+            LPO_LOG_WARN,
+            "XILINX_XRT is set as for hardware, and %s is for the software card: using that (--xclbin names "
+            "another container)",
+            path);
     lpo_card_variable v[LPO_CARD_VARIABLES];
     lpo_status st = lpo_card_environment(v, err);
     for (int i = 0; !st && i < LPO_CARD_VARIABLES; i++)
