@@ -64,6 +64,7 @@ int cmd_doctor(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_init(int argc, char **argv);
+int cmd_model(int argc, char **argv);
 int cmd_objective(int argc, char **argv);
 int cmd_pairs(int argc, char **argv);
 int cmd_prep(int argc, char **argv);

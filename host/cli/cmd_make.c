@@ -43,7 +43,7 @@ int cmd_init(int argc, char **argv) {
     int n_rest, rc;
     const cli_option opts[] = {
         {"out", CLI_STR, &out, "DIR", "folder to make"},
-        {"family", CLI_STR, &o.family, "F", "qwen2_vl (default)"},
+        {"family", CLI_STR, &o.family, "F", "qwen2_vl (default), qwen2_5_vl, llava_next_video, llava_video"},
         {"size", CLI_STR, &o.size, "S", "tiny (default), small, 2b, 7b"},
         {"tokenizer", CLI_STR, &o.tokenizer, "F",
          "tokenizer.json to copy; sets the vocabulary of tiny and small"},
@@ -152,7 +152,7 @@ int cmd_prep(int argc, char **argv) {
     const cli_option opts[] = {
         {"out", CLI_STR, &a.out, "F",
          "F.safetensors (a folder when several videos are given): frames_u8, patches"},
-        {"family", CLI_STR, &a.family, "F", "qwen2_vl (default)"},
+        {"family", CLI_STR, &a.family, "F", "qwen2_vl (default), qwen2_5_vl, llava_next_video, llava_video"},
         {"model", CLI_STR, &a.model, "DIR", "take the recipe from this folder's preprocessor_config.json"},
         {"frames", CLI_INT, &a.frames, "N", "exactly N frames"},
         {"fps", CLI_REAL, &a.fps, "X", "frames a second (default 2)"},

@@ -14,6 +14,8 @@ const cli_command cli_commands[] = {
      cmd_world},
     {"init", "--out DIR --family F --size S --tokenizer F", "a seeded random model as a Hugging Face folder",
      cmd_init},
+    {"model", "info DIR [--frames N]", "a model's family, parameters, and the memory it would take",
+     cmd_model},
     {"train", "--model DIR --data F.jsonl --objective NAME --out RUN",
      "train on pairs (LeanPO, DPO, ...) or answers (sft)", cmd_train},
     {"eval", "--model DIR --data qa.jsonl", "accuracy, exact match, F1 on a question file", cmd_eval},

@@ -16,7 +16,8 @@ lpo_status lpo_config_tie(lpo_model_config *c, const char *dir, lpo_error *err) 
     if (c->tied >= 0) return LPO_OK;
     lpo_safetensors *f;
     lpo_status st = lpo_safetensors_open(&f, dir, err);
-    if (st) return st;
+    if (st == LPO_ENOTFOUND) c->tied = 0; /* a config.json alone: the classes' default */
+    if (st) return st == LPO_ENOTFOUND ? LPO_OK : st;
     c->tied = 1;
     for (int k = 0; k < c->family->n_styles; k++) {
         char name[256];

@@ -25,7 +25,7 @@ LPO_API void lpo_model_destroy(lpo_model *m); /* NULL accepted */
 LPO_API lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err);
 
 typedef struct lpo_init_options {
-    const char *family;    /* "qwen2_vl" */
+    const char *family;    /* "qwen2_vl", "qwen2_5_vl", "llava_next_video", "llava_video" */
     const char *size;      /* "tiny", "small", "2b", "7b" */
     const char *tokenizer; /* tokenizer.json (copied into the folder; sets the vocabulary of tiny and small),
                               or NULL */
@@ -45,6 +45,30 @@ typedef struct lpo_model_info {
     const char *dir; /* where it was loaded from */
 } lpo_model_info;
 LPO_API void lpo_model_get_info(lpo_model_info *out, const lpo_model *m); /* strings live as long as m */
-/* The same from the headers alone: nothing is loaded. */
+/* The same from the headers alone: nothing is loaded, and the weights may be missing. */
 LPO_API lpo_status lpo_model_peek(lpo_model_info *out, const char *dir, lpo_error *err);
+
+/* A batch of preference pairs, each over a clip of its own. */
+typedef struct lpo_memory_options {
+    const char *dtype;           /* of the parameters in memory, "bf16" */
+    int n_frames, height, width; /* 16 of 448x448; LLaVA's frames have their own size */
+    int n_prompt, n_response;    /* text tokens: 64, and 512 for either response */
+    int n_pairs;                 /* 1 */
+    int lora_rank;               /* 64 */
+    int no_checkpoint;           /* 1: every activation is kept for the backward pass */
+} lpo_memory_options;
+LPO_API lpo_memory_options lpo_memory_options_default(void);
+
+/* Bytes. */
+typedef struct lpo_memory_part {
+    int64_t weights, grads, optimizer, activations, cache, total;
+} lpo_memory_part;
+typedef struct lpo_model_memory {
+    int64_t n_video, n_sequence;            /* tokens of a clip; of a sequence */
+    int64_t lora_values;                    /* of adapters on every Linear of the decoder but lm_head */
+    lpo_memory_part train, lora, inference; /* all parameters; adapters; one sequence, cached */
+} lpo_model_memory;
+/* What training and inference would take, from config.json alone: the step is planned, not run. */
+LPO_API lpo_status lpo_model_get_memory(lpo_model_memory *out, const char *dir, const lpo_memory_options *o,
+                                        lpo_error *err);
 #endif
