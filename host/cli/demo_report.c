@@ -152,7 +152,7 @@ static void write_scatter(lpo_page *p, const demo *d) {
                                           {"trust_rejected", "reward_rejected"}};
     char path[DEMO_PATH + 64], text[300];
     int n[2] = {0, 0};
-    snprintf(path, sizeof path, "%s/pairs.jsonl", d->seed[0].world);
+    snprintf(path, sizeof path, "%s/pairs.candidates.jsonl", d->seed[0].world);
     FILE *f = fopen(path, "r");
     char *line = NULL;
     size_t cap = 0;
@@ -171,11 +171,11 @@ static void write_scatter(lpo_page *p, const demo *d) {
     if (f) fclose(f);
     if (!n[0]) return;
     lpo_page_heading(p, "Does the model's own reward know which answer to trust?");
-    const lpo_series s[] = {{"winners", x[0], y[0], NULL, NULL, n[0]},
-                            {"losers", x[1], y[1], NULL, NULL, n[1]}};
+    const lpo_series s[] = {{"meant to win", x[0], y[0], NULL, NULL, n[0]},
+                            {"meant to lose", x[1], y[1], NULL, NULL, n[1]}};
     lpo_page_charts_begin(p);
-    lpo_page_dots(p, "reward (mean log-probability) of kept answers",
-                  "trust: content-word F1 against the truth", s, 2);
+    lpo_page_dots(p, "reward: mean log-probability per token", "trust: content-word F1 against the truth", s,
+                  2);
     lpo_page_charts_end(p);
     snprintf(text, sizeof text,
              "Spearman's rho over all candidates of seed %llu, kept or not: %.3f (95%% bootstrap interval "
