@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static lpo_status choose(char path[4200], const char *xclbin, lpo_error *err) {
     const char *set = getenv("LEANPO_XCLBIN");
@@ -16,8 +17,11 @@ static lpo_status choose(char path[4200], const char *xclbin, lpo_error *err) {
     }
     char dir[4096];
     lpo_status st = lpo_card_dir(dir, sizeof dir, err);
-    if (!st) snprintf(path, 4200, "%s/leanpo-kernels.xclbin", dir);
-    return st;
+    if (st) return st;
+    snprintf(path, 4200, "%s/leanpo-kernels.xclbin", dir);
+    if (!access(path, F_OK)) return LPO_OK;
+    lpo_card_variable v[LPO_CARD_VARIABLES]; /* a build without the card has no container: say the cause */
+    return lpo_card_environment(v, err);
 }
 
 static lpo_status check_kernel(const lpo_hls_kernel *want, const lpo_xclbin_kernel *have, const char *path,
