@@ -35,10 +35,14 @@ typedef enum lpo_dtype {
  * ROPE         y[T,W]; x[T,W], cos[T,d/2], sin[T,d/2]            attrs n_rot heads of d_head at the start of each row are rotated
  *                                                                (rotate_half pairs i, i+d/2), the rest is copied; attr inverse
  *                                                                flips the sine (= backward). y may be x
- * ATTN         o[T,n_q*d], lse[n_q,T]; qkv[T,(n_q+2n_kv)*d], cu[S+1] i32
+ * ATTN         o[T,n_q*d], lse[n_q,T]; qkv[T,(n_q+2n_kv)*d], cu[S+1] i32, prefix[S,2] i32?
  *                                                                attrs n_q, n_kv, d_head, scale, causal. Rows of qkv are
- *                                                                q heads | k heads | v heads. lse f32/f64
- * ATTN_BWD     dqkv; do, qkv, o, lse, cu
+ *                                                                q heads | k heads | v heads. lse f32/f64. prefix (row, n):
+ *                                                                before its own keys sequence s attends to rows row.. row+n-1
+ *                                                                in full; n 0: none, else they lie within one earlier
+ *                                                                sequence. So two continuations of one beginning need its
+ *                                                                rows once
+ * ATTN_BWD     dqkv; do, qkv, o, lse, cu, prefix?
  * ATTN_CACHED  o[T,n_q*d], cache[slots,max_len,2,n_kv*d] (appended); qkv, cu[S+1], slot[S] i32, past[S] i32
  *                                                                causal; sequence s has past[s] rows in its slot already, its
  *                                                                T_s new k, v rows are written behind them, forward only.
@@ -77,8 +81,8 @@ typedef enum lpo_dtype {
     X(NORM, "norm", 6, 0x7, 0)                                                                               \
     X(NORM_BWD, "norm_bwd", 8, 0x7, 0x6)                                                                     \
     X(ROPE, "rope", 4, 0x1, 0)                                                                               \
-    X(ATTN, "attn", 4, 0x3, 0)                                                                               \
-    X(ATTN_BWD, "attn_bwd", 6, 0x1, 0)                                                                       \
+    X(ATTN, "attn", 5, 0x3, 0)                                                                               \
+    X(ATTN_BWD, "attn_bwd", 7, 0x1, 0)                                                                       \
     X(ATTN_CACHED, "attn_cached", 6, 0x3, 0x2)                                                               \
     X(ACT, "act", 2, 0x1, 0)                                                                                 \
     X(ACT_BWD, "act_bwd", 3, 0x1, 0)                                                                         \

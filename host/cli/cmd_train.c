@@ -66,12 +66,13 @@ static int print_result(const lpo_train_result *r, int json) {
 
 int cmd_train(int argc, char **argv) {
     const char *config = NULL;
-    int json = 0, resume = 0, n_rest, rc;
+    int json = 0, resume = 0, separate = 0, n_rest, rc;
     cli_rounds rounds = cli_rounds_default();
     const cli_option opts[] = {
         {"config", CLI_STR, &config, "F.json", "options from a file; flags after it win"},
         CLI_ROUNDS_OPTIONS(rounds),
         {"resume", CLI_FLAG, &resume, NULL, "go on from the last checkpoint of --out"},
+        {"no-shared-prefix", CLI_FLAG, &separate, NULL, "--shared-prefix 0"},
         {"json", CLI_FLAG, &json, NULL, "the result as JSON"},
         {0},
     };
@@ -92,6 +93,7 @@ int cmd_train(int argc, char **argv) {
     if (rc == -1) list_train_options();
     if (!rc && n_rest) rc = cli_usage("train", "unexpected argument \"%s\"", argv[1]);
     if (!rc && resume && lpo_train_options_set(o, "resume", "1", &err)) rc = cli_fail("train", &err);
+    if (!rc && separate && lpo_train_options_set(o, "shared_prefix", "0", &err)) rc = cli_fail("train", &err);
     if (!rc && rounds.n) {
         rc = cli_rounds_run(&rounds, o, resume, json);
     } else if (!rc) {

@@ -35,11 +35,14 @@ static const char *heads_fit(const lpo_type *qkv, const lpo_attrs *at) {
     return NULL;
 }
 
-/* o[T,n_q*d], lse[n_q,T]; qkv, cu[S+1] */
+/* o[T,n_q*d], lse[n_q,T]; qkv, cu[S+1], prefix[S,2]? */
 const char *lpo_attn_shape(lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at) {
     const char *wrong = heads_fit(&a[2], at);
     if (wrong) return wrong;
     if (a[3].dtype != LPO_I32 || a[3].ndim != 1 || a[3].shape[0] < 2) return "cu must be i32 [sequences + 1]";
+    if (!lpo_is_absent(&a[4]) &&
+        (a[4].dtype != LPO_I32 || a[4].ndim != 2 || a[4].shape[0] != a[3].shape[0] - 1 || a[4].shape[1] != 2))
+        return "prefix must be i32 [sequences, 2]";
     a[0] = lpo_matrix(a[2].dtype, a[2].shape[0], (int64_t)at->n_q * at->d_head);
     a[1] = lpo_matrix(lpo_stat_dtype(&a[2]), at->n_q, a[2].shape[0]);
     return NULL;
@@ -48,8 +51,9 @@ const char *lpo_attn_shape(lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at) {
 void lpo_attn_backward(lpo_tape *t, const lpo_node *n, lpo_val dy) {
     lpo_val qkv = n->arg[2], d = lpo_temp_like(t, qkv), o = lpo_saved(t, n->arg[0]),
             lse = lpo_saved(t, n->arg[1]);
+    lpo_val cu = lpo_saved(t, n->arg[3]), prefix = lpo_saved(t, n->arg[4]);
     lpo_emit(t, LPO_OP_ATTN_BWD, &n->attrs,
-             (lpo_val[LPO_MAX_ARGS]){d, dy, lpo_saved(t, qkv), o, lse, lpo_saved(t, n->arg[3])});
+             (lpo_val[LPO_MAX_ARGS]){d, dy, lpo_saved(t, qkv), o, lse, cu, prefix});
     lpo_contribute(t, qkv, d);
 }
 

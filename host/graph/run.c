@@ -47,12 +47,18 @@ static lpo_status device_wait(lpo_tape *t, int32_t d, lpo_error *err) {
  * corrects them. */
 static double pairs_ratio(const lpo_tape *t, const lpo_node *n) {
     if (n->op != LPO_OP_ATTN && n->op != LPO_OP_ATTN_BWD) return 1;
-    const lpo_value *cu = &t->values[t->values[n->arg[n->op == LPO_OP_ATTN ? 3 : 5]].root];
-    if (!cu->staged) return 1;
-    const int32_t *at = cu->staged;
+    const int k = n->op == LPO_OP_ATTN ? 3 : 5;
+    const lpo_value *cu = &t->values[t->values[n->arg[k]].root];
+    const lpo_value *prefix = n->arg[k + 1] < 0 ? NULL : &t->values[t->values[n->arg[k + 1]].root];
+    if (!cu->staged || (prefix && !prefix->staged)) return 1;
+    const int32_t *at = cu->staged, *shared = prefix ? prefix->staged : NULL;
     int64_t S = lpo_type_count(&cu->type) - 1;
     double T = (double)t->values[n->arg[0]].type.shape[0], pairs = 0;
-    for (int64_t s = 0; s < S; s++) pairs += (double)(at[s + 1] - at[s]) * (double)(at[s + 1] - at[s]);
+    for (int64_t s = 0; s < S; s++) {
+        const double len = at[s + 1] - at[s];
+        pairs += len * len;
+        if (shared) pairs += len * shared[2 * s + 1] * (n->attrs.causal ? 2 : 1); /* all of it is seen */
+    }
     return pairs * (double)S / (T * T);
 }
 

@@ -291,9 +291,9 @@ lpo_val lpo_tape_rope(lpo_tape *t, lpo_val x, lpo_val cos, lpo_val sin, int n_ro
     return record(t, LPO_OP_ROPE, &(lpo_attrs){.n_rot = n_rot, .d_head = d_head}, arg, 0x1);
 }
 
-lpo_val lpo_tape_attn(lpo_tape *t, lpo_val qkv, lpo_val cu, int n_q, int n_kv, int d_head, float scale,
-                      bool causal) {
-    lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, LPO_NONE, qkv, cu};
+lpo_val lpo_tape_attn(lpo_tape *t, lpo_val qkv, lpo_val cu, lpo_val prefix, int n_q, int n_kv, int d_head,
+                      float scale, bool causal) {
+    lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, LPO_NONE, qkv, cu, prefix};
     lpo_attrs a = {.n_q = n_q, .n_kv = n_kv, .d_head = d_head, .scale = scale, .causal = causal};
     return record(t, LPO_OP_ATTN, &a, arg, 0x3);
 }

@@ -45,8 +45,8 @@ lpo_val lpo_tape_extern(lpo_tape *t, lpo_buffer *b, int32_t dtype, int ndim, con
 lpo_val lpo_tape_linear(lpo_tape *t, lpo_val x, lpo_val w, lpo_val b /* or LPO_NONE */);
 lpo_val lpo_tape_norm(lpo_tape *t, lpo_val x, lpo_val w, lpo_val b /* or LPO_NONE */, bool rms, double eps);
 lpo_val lpo_tape_rope(lpo_tape *t, lpo_val x, lpo_val cos, lpo_val sin, int n_rot, int d_head);
-lpo_val lpo_tape_attn(lpo_tape *t, lpo_val qkv, lpo_val cu, int n_q, int n_kv, int d_head, float scale,
-                      bool causal);
+lpo_val lpo_tape_attn(lpo_tape *t, lpo_val qkv, lpo_val cu, lpo_val prefix /* or LPO_NONE */, int n_q,
+                      int n_kv, int d_head, float scale, bool causal);
 lpo_val lpo_tape_attn_cached(lpo_tape *t, lpo_val qkv, lpo_val cache, lpo_val cu, lpo_val slot, lpo_val past,
                              int n_q, int n_kv, int d_head, float scale); /* no gradient */
 lpo_val lpo_tape_act(lpo_tape *t, lpo_val x, lpo_act act);

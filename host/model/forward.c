@@ -9,7 +9,7 @@
 
 /* What a block's attention needs besides its weights. */
 typedef struct attention {
-    lpo_val cos, sin, cu;
+    lpo_val cos, sin, cu, prefix;
     const lpo_cache *cache;
     int layer;
 } attention;
@@ -29,7 +29,8 @@ static lpo_val norm(lpo_tape *t, lpo_val x, lpo_param *w, lpo_param *b, const lp
 static lpo_val attend(lpo_tape *t, lpo_val qkv, int32_t dtype, const lpo_block_config *c,
                       const attention *a) {
     const float scale = (float)(1.0 / sqrt((double)c->d_head));
-    if (!a->cache) return lpo_tape_attn(t, qkv, a->cu, c->n_q, c->n_kv, c->d_head, scale, c->causal);
+    if (!a->cache)
+        return lpo_tape_attn(t, qkv, a->cu, a->prefix, c->n_q, c->n_kv, c->d_head, scale, c->causal);
     lpo_val cache = lpo_tape_extern(t, a->cache->layer[a->layer], dtype, 4, a->cache->shape);
     return lpo_tape_attn_cached(t, qkv, cache, a->cu, a->cache->slot, a->cache->past, c->n_q, c->n_kv,
                                 c->d_head, scale);
@@ -100,7 +101,7 @@ lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool c
     const lpo_vision_config *v = &m->config.vision;
     const int64_t rope[2] = {p->n_vision, v->block.d_head / 2};
     lpo_val x = record_patches(t, m, p);
-    attention a = {.cos = LPO_NONE, .sin = LPO_NONE};
+    attention a = {.cos = LPO_NONE, .sin = LPO_NONE, .prefix = LPO_NONE};
     if (p->vision_cos) {
         a.cos = lpo_tape_input(t, LPO_F32, 2, rope, p->vision_cos);
         a.sin = lpo_tape_input(t, LPO_F32, 2, rope, p->vision_sin);
@@ -119,8 +120,8 @@ lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool c
 }
 
 lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lpo_val sin, lpo_val cu,
-                           bool checkpoint, const lpo_cache *cache) {
-    attention a = {.cos = cos, .sin = sin, .cu = cu, .cache = cache};
+                           lpo_val prefix, bool checkpoint, const lpo_cache *cache) {
+    attention a = {.cos = cos, .sin = sin, .cu = cu, .prefix = prefix, .cache = cache};
     checkpoint = checkpoint && any_trainable(m, LPO_GROUP_LLM);
     for (a.layer = 0; a.layer < m->config.n_layers; a.layer++) {
         if (checkpoint) lpo_tape_segment_begin(t);
@@ -133,13 +134,14 @@ lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lp
 /* The whole model up to the last block: hidden rows [n_rows, d_model]. */
 static lpo_val record_trunk(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint) {
     const int64_t rows[1] = {p->n_rows}, mix[2] = {p->n_rows, 1},
-                  rope[2] = {p->n_rows, m->config.block.d_head / 2}, cu[1] = {p->n_seqs + 1};
+                  rope[2] = {p->n_rows, m->config.block.d_head / 2}, cu[1] = {p->n_runs + 1};
     lpo_val video = p->n_patches ? lpo_record_vision(t, m, p, checkpoint) : LPO_NONE;
     lpo_val x = lpo_tape_embed(t, param(t, m->layout.embed_w), lpo_tape_input(t, LPO_I32, 1, rows, p->ids));
     if (p->n_patches) x = lpo_tape_rowmix(t, x, video, lpo_tape_input(t, LPO_I32, 2, mix, p->mix), LPO_NONE);
     return lpo_record_decoder(t, m, x, lpo_tape_input(t, LPO_F32, 2, rope, p->cos),
                               lpo_tape_input(t, LPO_F32, 2, rope, p->sin),
-                              lpo_tape_input(t, LPO_I32, 1, cu, p->cu), checkpoint, NULL);
+                              lpo_tape_input(t, LPO_I32, 1, cu, p->cu),
+                              p->prefix ? table(t, p->n_runs, 2, p->prefix) : LPO_NONE, checkpoint, NULL);
 }
 
 lpo_val lpo_record_rows(lpo_tape *t, lpo_model *m, lpo_val x, const int32_t *row, int64_t n) {
@@ -162,16 +164,16 @@ lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, con
     }
     if (!N) return lpo_fail(err, LPO_EINVAL, "a batch without any response token");
     lpo_packed p;
-    lpo_status st = lpo_pack(&p, m->scratch, m, b, take, err);
+    lpo_status st = lpo_pack(&p, m->scratch, m, b, take, !(o && o->separate), err);
     if (st) return st;
     int32_t *row = lpo_arena_alloc(m->scratch, (size_t)N, sizeof *row);
     int32_t *target = lpo_arena_alloc(m->scratch, (size_t)N, sizeof *target);
     if (!row || !target) return lpo_fail(err, LPO_ENOMEM, "no memory for %lld targets", (long long)N);
     int64_t n = 0;
-    for (int k = 0; k < p.n_seqs; k++) {
-        const lpo_seq_input *q = &b->seqs[p.seq[k]];
+    for (int s = 0; s < b->n_seqs; s++) {
+        const lpo_seq_input *q = &b->seqs[s];
         for (int32_t i = q->n_prompt; i < q->n_ids; i++, n++) {
-            row[n] = p.cu[k] + i - 1;
+            row[n] = lpo_packed_row(&p, s, i - 1);
             target[n] = q->ids[i];
         }
     }

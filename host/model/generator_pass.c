@@ -210,7 +210,7 @@ static lpo_status record_pass(lpo_generator *g, const gen_inputs *in, lpo_error 
     if (in->n_video)
         x = lpo_tape_rowmix(t, x, lpo_tape_input(t, g->m->dtype, 2, video, in->video),
                             lpo_tape_input(t, LPO_I32, 2, mix, in->mix), LPO_NONE);
-    x = lpo_record_decoder(t, g->m, x, p->cos, p->sin, cu, false, &g->kv.cache);
+    x = lpo_record_decoder(t, g->m, x, p->cos, p->sin, cu, LPO_NONE, false, &g->kv.cache);
     if (in->n_out) {
         x = lpo_record_rows(t, g->m, x, in->n_out == n ? NULL : in->row, in->n_out);
         x = lpo_tape_linear(t, x, lpo_tape_param(t, g->m->layout.head_w), LPO_NONE);

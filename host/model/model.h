@@ -34,6 +34,7 @@ typedef struct lpo_model_batch {
 typedef struct lpo_forward_options {
     bool checkpoint; /* recompute each block's activations in the backward pass */
     bool want_stats; /* entropy and hit too */
+    bool separate;   /* every sequence in full, nothing shared between neighbours */
 } lpo_forward_options;
 
 typedef struct lpo_forward_out {
@@ -43,8 +44,10 @@ typedef struct lpo_forward_out {
     int64_t n_tokens;     /* N */
 } lpo_forward_out;
 
-/* Record the forward pass of a batch. Errors: ids out of range, a pad run that does not match the clip's
- * grid, a sequence longer than max_position_embeddings, an empty response batch. */
+/* Record the forward pass of a batch. A prompt and clip that neighbours have in common (chosen and rejected)
+ * are computed once, unless o->separate; on the cpu the results are the same bits either way, gradients the
+ * same up to the order of sums. Errors: ids out of range, a pad run that does not match the clip's grid, a
+ * sequence longer than max_position_embeddings, an empty response batch. */
 lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, const lpo_model_batch *b,
                             const lpo_forward_options *o, lpo_error *err);
 

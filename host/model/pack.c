@@ -117,22 +117,70 @@ void lpo_rope_text(float *cos_out, float *sin_out, const int32_t *pos, int64_t n
     }
 }
 
-static lpo_status pack_seq(lpo_packed *o, int32_t *pos, const lpo_model *m, const lpo_model_batch *b, int s,
-                           int32_t take, const int64_t *base, lpo_error *err) {
-    const lpo_seq_input *q = &b->seqs[s];
-    const lpo_clip_input *c = q->clip >= 0 ? &b->clips[q->clip] : NULL;
-    int32_t run = -1;
-    lpo_status st = find_run(&run, m, q, c, take, err);
-    if (st) return lpo_fail_in(err, st, "sequence %d", s);
-    const int32_t row = o->cu[o->n_seqs];
-    memcpy(o->ids + row, q->ids, (size_t)take * sizeof *q->ids);
-    o->next_pos[o->n_seqs] = lpo_positions(pos + 3 * (int64_t)row, m, take, run, c);
-    const int64_t n_pads = c ? lpo_clip_rows(m, c) : 0;
-    for (int32_t i = 0; i < take; i++)
-        o->mix[row + i] =
-            c && i >= run && i < run + n_pads ? (int32_t)(o->n_rows + base[q->clip] + i - run) : row + i;
-    o->seq[o->n_seqs++] = s;
-    o->cu[o->n_seqs] = row + take;
+int32_t lpo_packed_row(const lpo_packed *p, int s, int32_t i) {
+    const lpo_packed_seq *q = &p->seqs[s];
+    return i < q->n_shared ? q->shared + i : q->own + i - q->n_shared;
+}
+
+/* A batch being packed. */
+typedef struct packer {
+    lpo_packed *o;
+    const lpo_model *m;
+    const lpo_model_batch *b;
+    const int32_t *take;
+    const int64_t *base; /* of the clips' video rows */
+    int32_t *pos, *all;  /* positions of the rows, and of the sequence at hand from its start */
+} packer;
+
+static bool same_prompt(const lpo_seq_input *a, const lpo_seq_input *b) {
+    return a->clip == b->clip && a->n_prompt == b->n_prompt &&
+           !memcmp(a->ids, b->ids, (size_t)a->n_prompt * sizeof *a->ids);
+}
+
+/* How many sequences from s on have its clip and prompt, and rows for all of it. */
+static int group_size(const packer *k, int s) {
+    const lpo_seq_input *q = k->b->seqs;
+    int n = 0;
+    while (s + n < k->b->n_seqs && k->take[s + n] >= q[s].n_prompt && same_prompt(&q[s], &q[s + n])) n++;
+    return n ? n : 1;
+}
+
+/* Tokens first..end of sequence s as the next run, behind the tokens before them, which are in rows `prefix`
+ * on. pads: where its video pads begin, or -1. */
+static void pack_run(packer *k, int s, int32_t pads, int32_t first, int32_t end, int32_t prefix) {
+    lpo_packed *o = k->o;
+    const lpo_seq_input *q = &k->b->seqs[s];
+    const lpo_clip_input *c = q->clip >= 0 ? &k->b->clips[q->clip] : NULL;
+    const int32_t row = o->cu[o->n_runs] - first; /* of token 0, were it here */
+    const int64_t n_pads = c ? lpo_clip_rows(k->m, c) : 0;
+    lpo_positions(k->all, k->m, end, pads, c);
+    for (int32_t i = first; i < end; i++) {
+        const bool pad = c && i >= pads && i < pads + n_pads;
+        o->ids[row + i] = q->ids[i];
+        o->mix[row + i] = pad ? (int32_t)(o->n_rows + k->base[q->clip] + i - pads) : row + i;
+        memcpy(k->pos + 3 * (int64_t)(row + i), k->all + 3 * (int64_t)i, 3 * sizeof *k->pos);
+    }
+    if (o->prefix) {
+        o->prefix[2 * o->n_runs] = prefix;
+        o->prefix[2 * o->n_runs + 1] = first;
+    }
+    o->cu[++o->n_runs] = row + end;
+}
+
+/* Sequences s..s+n, whose first n_shared tokens are the same. */
+static lpo_status pack_group(packer *k, int s, int n, int32_t n_shared, lpo_error *err) {
+    lpo_packed *o = k->o;
+    const int32_t shared = o->cu[o->n_runs];
+    for (int i = s; i < s + n; i++) {
+        const lpo_seq_input *q = &k->b->seqs[i];
+        int32_t pads = -1;
+        lpo_status st =
+            find_run(&pads, k->m, q, q->clip >= 0 ? &k->b->clips[q->clip] : NULL, k->take[i], err);
+        if (st) return lpo_fail_in(err, st, "sequence %d", i);
+        if (i == s && n_shared) pack_run(k, s, pads, 0, n_shared, 0);
+        o->seqs[i] = (lpo_packed_seq){shared, n_shared, o->cu[o->n_runs]};
+        if (k->take[i] > n_shared) pack_run(k, i, pads, n_shared, k->take[i], shared);
+    }
     return LPO_OK;
 }
 
@@ -151,32 +199,56 @@ static lpo_status check_seqs(const lpo_model *m, const lpo_model_batch *b, const
     return LPO_OK;
 }
 
+/* Group sizes into `group` (0: within the one before, or left out) and what each shares; counts rows and
+ * runs. */
+static void plan_groups(packer *k, int32_t *group, int32_t *n_shared, bool share) {
+    int64_t rows = 0;
+    for (int s = 0; s < k->b->n_seqs; s += group[s] ? group[s] : 1) {
+        if (!k->take[s]) continue;
+        group[s] = share ? group_size(k, s) : 1;
+        n_shared[s] = group[s] > 1 ? k->b->seqs[s].n_prompt : 0;
+        rows += n_shared[s];
+        for (int i = s; i < s + group[s]; i++) rows += k->take[i] - n_shared[s];
+    }
+    k->o->n_rows = (int32_t)rows;
+}
+
 lpo_status lpo_pack(lpo_packed *o, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
-                    const int32_t *take, lpo_error *err) {
+                    const int32_t *take, bool share, lpo_error *err) {
     memset(o, 0, sizeof *o);
     int64_t n;
     lpo_status st = check_seqs(m, b, take, &n, err);
     if (st) return st;
-    const size_t rows = (size_t)n, S = (size_t)b->n_seqs, half = (size_t)m->config.block.d_head / 2;
+    const size_t most = (size_t)n, S = (size_t)b->n_seqs, half = (size_t)m->config.block.d_head / 2;
     int64_t *base = lpo_arena_alloc(a, (size_t)b->n_clips + 1, sizeof *base);
     const lpo_clip_input **clips = lpo_arena_alloc(a, (size_t)b->n_clips + 1, sizeof *clips);
-    int32_t *pos = lpo_arena_alloc(a, rows + 1, 3 * sizeof *pos);
-    o->seq = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
-    o->cu = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
-    o->next_pos = lpo_arena_alloc(a, S + 1, sizeof(int32_t));
+    int32_t *group = lpo_arena_alloc(a, S + 1, sizeof *group),
+            *n_shared = lpo_arena_alloc(a, S + 1, sizeof *n_shared);
+    packer k = {.o = o, .m = m, .b = b, .take = take, .base = base};
+    k.all = lpo_arena_alloc(a, most + 1, 3 * sizeof *k.all);
+    o->seqs = lpo_arena_alloc(a, S + 1, sizeof *o->seqs);
+    o->cu = lpo_arena_alloc(a, 2 * S + 1, sizeof(int32_t));
+    if (share) o->prefix = lpo_arena_alloc(a, 2 * S + 1, 2 * sizeof(int32_t));
+    if (!base || !clips || !group || !n_shared || !k.all || !o->seqs || !o->cu || (share && !o->prefix))
+        return lpo_fail(err, LPO_ENOMEM, "no memory for a batch of %zu tokens", most);
+    plan_groups(&k, group, n_shared, share);
+    const size_t rows = (size_t)o->n_rows;
+    k.pos = lpo_arena_alloc(a, rows + 1, 3 * sizeof *k.pos);
     o->ids = lpo_arena_alloc(a, rows + 1, sizeof(int32_t));
     o->mix = lpo_arena_alloc(a, rows + 1, sizeof(int32_t));
     o->cos = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
     o->sin = lpo_arena_alloc(a, rows + 1, half * sizeof(float));
-    if (!base || !clips || !pos || !o->seq || !o->cu || !o->next_pos || !o->ids || !o->mix || !o->cos ||
-        !o->sin)
+    if (!k.pos || !o->ids || !o->mix || !o->cos || !o->sin)
         return lpo_fail(err, LPO_ENOMEM, "no memory for a batch of %zu tokens", rows);
-    o->n_rows = (int32_t)n;
     for (int s = 0; s < b->n_seqs; s++)
         if (take[s] && b->seqs[s].clip >= 0) clips[b->seqs[s].clip] = &b->clips[b->seqs[s].clip];
     if ((st = lpo_pack_clips(o, a, m, clips, b->n_clips, base, err))) return st;
-    for (int s = 0; s < b->n_seqs && !st; s++)
-        if (take[s]) st = pack_seq(o, pos, m, b, s, take[s], base, err);
-    if (!st) lpo_rope_text(o->cos, o->sin, pos, o->n_rows, m);
+    bool any = false;
+    for (int s = 0; s < b->n_seqs && !st; s++) {
+        if (group[s]) st = pack_group(&k, s, group[s], n_shared[s], err);
+        any |= n_shared[s] > 0;
+    }
+    if (!any) o->prefix = NULL;
+    if (!st) lpo_rope_text(o->cos, o->sin, k.pos, o->n_rows, m);
     return st;
 }

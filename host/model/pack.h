@@ -2,19 +2,27 @@
 /* pack.h -- a batch laid end to end, as the ops want it: no padding anywhere.
  * Text rows of all sequences stand one after another (cu marks the borders), and so do the patches of all
  * clips that some sequence uses. Positions become tables of cosines and sines, one row a token; video
- * embeddings replace the pads' by a row mix. Everything lives in the arena given. */
+ * embeddings replace the pads' by a row mix. Everything lives in the arena given.
+ * Neighbours in the batch with the same clip and prompt (chosen and rejected of a pair) may share the
+ * prompt's rows: they are laid out once, as a run of their own, and each response is a run that attends to
+ * them before itself. Positions go on from the prompt in each. */
 #ifndef LPO_MODEL_PACK_H
 #define LPO_MODEL_PACK_H
 #include "model/parts.h"
 
+/* Where a sequence's tokens are: the first n_shared from row `shared` on, the others from row `own` on. */
+typedef struct lpo_packed_seq {
+    int32_t shared, n_shared, own;
+} lpo_packed_seq;
+
 typedef struct lpo_packed {
-    int32_t n_seqs, n_rows; /* sequences with rows, text rows of all */
-    int32_t *seq;           /* [n_seqs] index in the batch */
-    int32_t *ids, *cu,
-        *mix;          /* [n_rows], [n_seqs+1], [n_rows] (row of embeddings, or n_rows + row of video) */
-    float *cos, *sin;  /* [n_rows, d_head/2] */
-    int32_t *next_pos; /* [n_seqs] position of the token after the last row */
-    int64_t n_patches; /* 0: no video */
+    int32_t n_runs, n_rows; /* runs of rows attention sees as sequences, text rows of all */
+    int32_t *cu;            /* [n_runs+1] */
+    int32_t *prefix;        /* [n_runs, 2] rows that go before a run: first, count; NULL: none shares any */
+    lpo_packed_seq *seqs;   /* of the batch */
+    int32_t *ids, *mix;     /* [n_rows], [n_rows] (row of embeddings, or n_rows + row of video) */
+    float *cos, *sin;       /* [n_rows, d_head/2] */
+    int64_t n_patches;      /* 0: no video */
     float
         *patches; /* [n_patches, patch columns], in the order the tower runs them (windows stand together) */
     int64_t n_vision; /* rows of the tower: patches, and a class row a frame where there is one */
@@ -29,9 +37,12 @@ typedef struct lpo_packed {
     float *video_w;             /* [n_video, n_taps]; NULL: 1 */
 } lpo_packed;
 
-/* take[s]: how many of sequence s's ids to feed; 0 leaves it out. Errors as lpo_model_record says. */
+/* take[s]: how many of sequence s's ids to feed; 0 leaves it out. share: lay common prompts out once.
+ * Errors as lpo_model_record says. */
 lpo_status lpo_pack(lpo_packed *out, lpo_arena *a, const lpo_model *m, const lpo_model_batch *b,
-                    const int32_t *take, lpo_error *err);
+                    const int32_t *take, bool share, lpo_error *err);
+/* The row of token i of sequence s. */
+int32_t lpo_packed_row(const lpo_packed *p, int s, int32_t i);
 
 /* The vision half of it: the clips end to end, NULL ones left out; base[i] receives clip i's first video
  * row. *out starts zeroed. */
@@ -65,10 +76,10 @@ typedef struct lpo_cache {
 /* The vision tower and projector over p's clips: rows [n_video, d_model of the decoder], clip after clip. */
 lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool checkpoint);
 
-/* x [T, d_model] through the decoder blocks. cos, sin, cu are values of the tape; cache NULL: plain
- * attention. */
+/* x [T, d_model] through the decoder blocks. cos, sin, cu and prefix (or LPO_NONE) are values of the tape;
+ * cache NULL: plain attention. */
 lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lpo_val sin, lpo_val cu,
-                           bool checkpoint, const lpo_cache *cache);
+                           lpo_val prefix, bool checkpoint, const lpo_cache *cache);
 
 /* The final norm of the n rows named (row NULL: of all): what lm_head is applied to. */
 lpo_val lpo_record_rows(lpo_tape *t, lpo_model *m, lpo_val x, const int32_t *row, int64_t n);

@@ -26,6 +26,7 @@ typedef struct lpo_engine {
     lpo_tape *tape;
     lpo_arena *arena;
     bool checkpoint; /* recompute activations in the backward pass */
+    bool separate;   /* do not share what chosen and rejected have in common */
     lpo_val logp, dlogp;
     int n_forward;                          /* steps of the forward pass */
     double record_s, forward_s, backward_s; /* spent so far */

@@ -63,6 +63,8 @@ typedef enum lpo_resume_rule {
     X(logging_steps, "", INT, "1", 1, 1e15, NULL, REFUSE, "write that step's metrics every N steps")         \
     X(gradient_checkpointing, "", BOOL, "false", 0, 0, NULL, REFUSE,                                         \
       "recompute activations in the backward pass: less memory, a third more time")                          \
+    X(shared_prefix, "", BOOL, "true", 0, 0, NULL, REFUSE,                                                   \
+      "compute what chosen and rejected have in common (video, question) once")                              \
     X(train_groups, "", STR, "llm", 0, 0, NULL, REFUSE,                                                      \
       "what is trained: comma list of llm, projector, vision, or all")                                       \
     X(dtype, "", STR, "", 0, 0, "f32|bf16|f64", REFUSE,                                                      \

@@ -236,6 +236,7 @@ static lpo_status open_references(lpo_run *r, lpo_error *err) {
     s = lpo_place_stage(device, str(r, LPO_TRAIN_place), "backbone", err);
     if (!s) s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), place, err);
     if (!s) s = lpo_engine_open(&e, other.model, false, err);
+    e.separate = !lpo_train_bool(r->o, LPO_TRAIN_shared_prefix);
     if (!s) s = references_with(r, &e, err);
     lpo_engine_close(&e);
     lpo_session_close(&other);
@@ -298,6 +299,7 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     if (!s)
         s = lpo_engine_open(&r->engine, r->session.model,
                             lpo_train_bool(r->o, LPO_TRAIN_gradient_checkpointing), err);
+    r->engine.separate = !lpo_train_bool(r->o, LPO_TRAIN_shared_prefix);
     if (!s) s = open_references(r, err);
     if (!s) s = open_optimizer(r, err);
     if (!s) s = write_config(r, err);

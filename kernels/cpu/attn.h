@@ -16,7 +16,9 @@ typedef struct lpo_heads {
 /* One kv head: its keys and values, and the tokens whose query heads read it. */
 typedef struct lpo_attn_block {
     const lpo_karg *qkv, *o;
-    lpo_mat k, v; /* rows are keys 0.. */
+    lpo_mat k, v;               /* rows are keys n_prefix.. */
+    lpo_mat prefix_k, prefix_v; /* keys 0..n_prefix-1 */
+    int64_t n_prefix;
     int64_t kv_head;
     int64_t t0, n; /* query tokens, rows of qkv */
     int64_t limit; /* keys the first token sees; each next one sees `step` more */
@@ -27,6 +29,9 @@ typedef struct lpo_attn_block {
 
 bool lpo_heads_of(lpo_heads *h, const lpo_attrs *a);
 size_t lpo_attn_block_scratch(const lpo_heads *h);
+int64_t lpo_attn_owner(const lpo_karg *cu, int64_t last, int64_t row);
+/* Absent, or for each sequence n rows within one earlier sequence. */
+bool lpo_cpu_prefix_ok(const lpo_karg *prefix, const lpo_karg *cu);
 void lpo_attn_block_run(const lpo_heads *h, const lpo_attn_block *b, void *scratch);
 /* Rows of one group, token-major: dst[token*group + head][d] from column `first` of src. */
 void lpo_attn_gather(const lpo_heads *h, float *dst, const lpo_karg *src, int64_t first, int64_t row,

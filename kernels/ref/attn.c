@@ -14,6 +14,39 @@ static bool cu_ok(const lpo_karg *cu, int64_t T) {
     return p[0] == 0 && p[cu->shape[0] - 1] == T;
 }
 
+/* Absent, or for each sequence n rows within one earlier sequence. */
+static bool prefix_ok(const lpo_karg *prefix, const lpo_karg *cu) {
+    const int64_t S = cu->shape[0] - 1;
+    const int32_t *at = cu->data, *p = prefix->data;
+    if (!p) return true;
+    if (!ref_i32(prefix) || !ref_is(prefix, S, 2)) return false;
+    for (int64_t s = 0; s < S; s++) {
+        const int32_t row = p[2 * s], n = p[2 * s + 1];
+        bool within = n == 0;
+        for (int64_t r = 0; r < s && n > 0 && row >= 0; r++)
+            within |= at[r] <= row && row < at[r + 1] && n <= at[r + 1] - row;
+        if (!within) return false;
+    }
+    return true;
+}
+
+/* The keys of one query: n_prefix rows from `prefix` on, then own ones from `own` on. */
+typedef struct keys {
+    int64_t prefix, n_prefix, own, n;
+} keys;
+
+static keys keys_of(const lpo_karg *cu, const lpo_karg *prefix, int64_t s, int64_t t, bool causal) {
+    const int32_t *at = cu->data, *p = prefix->data;
+    keys k = {.own = at[s]};
+    if (p && p[2 * s + 1]) k.prefix = p[2 * s], k.n_prefix = p[2 * s + 1];
+    k.n = k.n_prefix + (causal ? t + 1 : at[s + 1]) - at[s];
+    return k;
+}
+
+static int64_t key_row(const keys *k, int64_t j) {
+    return j < k->n_prefix ? k->prefix + j : k->own + j - k->n_prefix;
+}
+
 typedef struct heads {
     int64_t n_q, n_kv, d, W, group;
 } heads;
@@ -37,28 +70,31 @@ size_t lpo_ref_attn_scratch(const lpo_kcall *c) {
 }
 
 int lpo_ref_attn(const lpo_kcall *c) {
-    const lpo_karg *o = &c->arg[0], *lse = &c->arg[1], *qkv = &c->arg[2], *cu = &c->arg[3];
+    const lpo_karg *o = &c->arg[0], *lse = &c->arg[1], *qkv = &c->arg[2], *cu = &c->arg[3],
+                   *prefix = &c->arg[4];
     heads H;
     if (!ref_real(o) || !ref_real_or_absent(lse) || !ref_real(qkv) || !heads_of(c, &H)) return -1;
     const int64_t T = qkv->shape[0], W = H.W, d = H.d;
-    if (!ref_is(qkv, T, W) || !ref_is(o, T, H.n_q * d) || !ref_is(lse, H.n_q, T) || !cu_ok(cu, T)) return -1;
+    if (!ref_is(qkv, T, W) || !ref_is(o, T, H.n_q * d) || !ref_is(lse, H.n_q, T) || !cu_ok(cu, T) ||
+        !prefix_ok(prefix, cu))
+        return -1;
     double *p = c->scratch;
     const int32_t *at = cu->data;
     for (int64_t s = 0; s + 1 < cu->shape[0]; s++)
         for (int64_t h = 0; h < H.n_q; h++)
             for (int64_t t = at[s]; t < at[s + 1]; t++) {
                 const int64_t q = t * W + h * d, k = (H.n_q + h / H.group) * d, v = k + H.n_kv * d;
-                const int64_t first = at[s], end = c->attrs.causal ? t + 1 : at[s + 1];
+                const keys K = keys_of(cu, prefix, s, t, c->attrs.causal);
                 double max = -INFINITY, sum = 0;
-                for (int64_t j = first; j < end; j++) {
-                    p[j] = (double)c->attrs.scale * dot(qkv, q, qkv, j * W + k, d);
+                for (int64_t j = 0; j < K.n; j++) {
+                    p[j] = (double)c->attrs.scale * dot(qkv, q, qkv, key_row(&K, j) * W + k, d);
                     max = fmax(max, p[j]);
                 }
-                for (int64_t j = first; j < end; j++) sum += exp(p[j] - max);
+                for (int64_t j = 0; j < K.n; j++) sum += exp(p[j] - max);
                 for (int64_t i = 0; i < d; i++) {
                     double out = 0;
-                    for (int64_t j = first; j < end; j++)
-                        out += exp(p[j] - max) / sum * ref_get(qkv, j * W + v + i);
+                    for (int64_t j = 0; j < K.n; j++)
+                        out += exp(p[j] - max) / sum * ref_get(qkv, key_row(&K, j) * W + v + i);
                     ref_put(o, (t * H.n_q + h) * d + i, out);
                 }
                 if (lse->data) ref_put(lse, h * T + t, max + log(sum));
@@ -72,14 +108,14 @@ size_t lpo_ref_attn_bwd_scratch(const lpo_kcall *c) {
 
 int lpo_ref_attn_bwd(const lpo_kcall *c) {
     const lpo_karg *dqkv = &c->arg[0], *dout = &c->arg[1], *qkv = &c->arg[2], *o = &c->arg[3],
-                   *lse = &c->arg[4], *cu = &c->arg[5];
+                   *lse = &c->arg[4], *cu = &c->arg[5], *prefix = &c->arg[6];
     heads H;
     if (!ref_real(dqkv) || !ref_real(dout) || !ref_real(qkv) || !ref_real(o) || !ref_real(lse) ||
         !heads_of(c, &H))
         return -1;
     const int64_t T = qkv->shape[0], W = H.W, d = H.d;
     if (!ref_is(qkv, T, W) || !ref_is(dqkv, T, W) || !ref_is(o, T, H.n_q * d) ||
-        !ref_is(dout, T, H.n_q * d) || !ref_is(lse, H.n_q, T) || !cu_ok(cu, T))
+        !ref_is(dout, T, H.n_q * d) || !ref_is(lse, H.n_q, T) || !cu_ok(cu, T) || !prefix_ok(prefix, cu))
         return -1;
     double *acc = c->scratch, scale = (double)c->attrs.scale;
     memset(acc, 0, (size_t)(T * W) * sizeof *acc);
@@ -89,9 +125,10 @@ int lpo_ref_attn_bwd(const lpo_kcall *c) {
             for (int64_t t = at[s]; t < at[s + 1]; t++) {
                 const int64_t q = t * W + h * d, out = (t * H.n_q + h) * d, k = (H.n_q + h / H.group) * d,
                               v = k + H.n_kv * d;
-                const int64_t end = c->attrs.causal ? t + 1 : at[s + 1];
+                const keys K = keys_of(cu, prefix, s, t, c->attrs.causal);
                 const double do_o = dot(dout, out, o, out, d);
-                for (int64_t j = at[s]; j < end; j++) {
+                for (int64_t m = 0; m < K.n; m++) {
+                    const int64_t j = key_row(&K, m);
                     double p = exp(scale * dot(qkv, q, qkv, j * W + k, d) - ref_get(lse, h * T + t));
                     double ds = p * (dot(dout, out, qkv, j * W + v, d) - do_o) * scale;
                     for (int64_t i = 0; i < d; i++) {

@@ -57,7 +57,7 @@ static lpo_val rope_part(world *w) {
 static lpo_val attention(world *w, int n_q, int n_kv, int d, bool causal) {
     static const int32_t cu[] = {0, 3, T}; /* two sequences of 3 and 4 rows */
     lpo_val qkv = variable(w, T, (int64_t)(n_q + 2 * n_kv) * d);
-    return lpo_tape_attn(w->tape, qkv, ints(w, 3, 0, cu), n_q, n_kv, d, 0.25f, causal);
+    return lpo_tape_attn(w->tape, qkv, ints(w, 3, 0, cu), LPO_NONE, n_q, n_kv, d, 0.25f, causal);
 }
 static lpo_val attn_causal(world *w) {
     return attention(w, 4, 2, 8, true);
@@ -67,6 +67,20 @@ static lpo_val attn_full(world *w) {
 }
 static lpo_val attn_d72(world *w) {
     return attention(w, 2, 1, 72, true);
+}
+
+/* Runs of 2, 2, 1 and 2 rows; the second and fourth go on from the first, the third from one row of the
+ * second. */
+static lpo_val attention_prefix(world *w, bool causal) {
+    static const int32_t cu[] = {0, 2, 4, 5, T}, prefix[] = {0, 0, 0, 2, 3, 1, 0, 2};
+    lpo_val qkv = variable(w, T, 8 * 8);
+    return lpo_tape_attn(w->tape, qkv, ints(w, 5, 0, cu), ints(w, 4, 2, prefix), 4, 2, 8, 0.25f, causal);
+}
+static lpo_val attn_prefix(world *w) {
+    return attention_prefix(w, true);
+}
+static lpo_val attn_prefix_full(world *w) {
+    return attention_prefix(w, false);
 }
 
 static lpo_val act_quick(world *w) {
@@ -145,6 +159,8 @@ static const struct {
     {"attention, causal, grouped", attn_causal},
     {"attention, full", attn_full},
     {"attention, d 72", attn_d72},
+    {"attention, shared prefix", attn_prefix},
+    {"attention, shared prefix, full", attn_prefix_full},
     {"quick gelu", act_quick},
     {"gelu tanh", act_tanh},
     {"gelu", act_erf},

@@ -41,7 +41,8 @@ static lpo_val layer(world *w, lpo_val x, lpo_val cos_t, lpo_val sin_t, lpo_val 
     lpo_val w2 = gain(w, H), wgu = weight(w, 2 * FFN, H), wdown = weight(w, H, FFN);
     if (opt->segments) lpo_tape_segment_begin(t);
     lpo_val qkv = lpo_tape_linear(t, lpo_tape_norm(t, x, w1, LPO_NONE, true, 1e-6), wqkv, bqkv);
-    lpo_val o = lpo_tape_attn(t, lpo_tape_rope(t, qkv, cos_t, sin_t, 3, D), cu, 2, 1, D, 0.35f, true);
+    lpo_val o =
+        lpo_tape_attn(t, lpo_tape_rope(t, qkv, cos_t, sin_t, 3, D), cu, LPO_NONE, 2, 1, D, 0.35f, true);
     x = lpo_tape_add(t, x, lpo_tape_linear(t, o, wo, LPO_NONE));
     lpo_val gu = lpo_tape_linear(t, lpo_tape_norm(t, x, w2, LPO_NONE, true, 1e-6), wgu, LPO_NONE);
     x = lpo_tape_add(t, x, lpo_tape_linear(t, lpo_tape_act(t, gu, LPO_ACT_SILU_MUL), wdown, LPO_NONE));

@@ -57,7 +57,7 @@ Test(tape_recording, mistakes) {
     fails_with(LPO_EINVAL, "weight must be a vector");
     lpo_tape_act(t, zeros(LPO_F32, 4, 7), LPO_ACT_SILU_MUL);
     fails_with(LPO_EINVAL, "even number of columns");
-    lpo_tape_attn(t, zeros(LPO_F32, 4, 8), zeros(LPO_I32, 2, 0), 3, 2, 2, 1, true);
+    lpo_tape_attn(t, zeros(LPO_F32, 4, 8), zeros(LPO_I32, 2, 0), LPO_NONE, 3, 2, 2, 1, true);
     fails_with(LPO_EINVAL, "multiple of n_kv");
     lpo_tape_embed(t, zeros(LPO_F32, 4, 8), zeros(LPO_F32, 2, 0));
     fails_with(LPO_EINVAL, "i32");
@@ -199,7 +199,7 @@ Test(tape_recording, attention_flops_count_true_pairs) {
     static const int32_t cu[] = {0, 1, 6};
     lpo_error e = {0};
     double flops = 0;
-    lpo_tape_attn(w.tape, zeros(LPO_F32, 6, 4 * 8), ints(&w, 3, 0, cu), 2, 1, 8, 1, false);
+    lpo_tape_attn(w.tape, zeros(LPO_F32, 6, 4 * 8), ints(&w, 3, 0, cu), LPO_NONE, 2, 1, 8, 1, false);
     lpo_tape_trace(w.tape, last_flops, &flops);
     must(lpo_tape_plan(w.tape, &e), &e);
     must(lpo_tape_run(w.tape, 0, -1, &e), &e);
@@ -239,7 +239,7 @@ Test(tape_recording, cached_attention_is_attention) {
     float *bytes = pack(LPO_F32, qkv, 2 * N * WIDE);
     static const int32_t cu[] = {0, N, 2 * N};
     lpo_val x = lpo_tape_input(w.tape, LPO_F32, 2, (int64_t[]){2 * N, WIDE}, bytes);
-    lpo_val o = lpo_tape_attn(w.tape, x, ints(&w, 3, 0, cu), 2, 1, 8, 0.35f, true);
+    lpo_val o = lpo_tape_attn(w.tape, x, ints(&w, 3, 0, cu), LPO_NONE, 2, 1, 8, 0.35f, true);
     must(lpo_tape_plan(w.tape, &e), &e);
     must(lpo_tape_run(w.tape, 0, -1, &e), &e);
     double *want = fetch(&w, o);

@@ -68,6 +68,44 @@ Test(kernels_attn, backward) {
         }
 }
 
+/* Rows that several sequences go on from: of one block and of many, a prefix that ends within a block of
+ * keys, one that is a part of its sequence, a prefix of a prefix, an empty continuation. */
+static const struct {
+    int n_q, n_kv, d, causal, S;
+    int32_t cu[6], prefix[10];
+} shared[] = {
+    {2, 1, 16, 1, 3, {0, 5, 9, 12}, {0, 0, 0, 5, 0, 5}},
+    {4, 2, 32, 1, 3, {0, 300, 400, 480}, {0, 0, 0, 300, 0, 300}},
+    {6, 2, 64, 1, 5, {0, 40, 600, 600, 610, 640}, {0, 0, 0, 0, 3, 20, 40, 560, 50, 257}},
+    {3, 3, 8, 0, 4, {0, 256, 300, 310, 330}, {0, 0, 0, 256, 260, 9, 256, 44}},
+};
+
+Test(kernels_attn, shared_prefix) {
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        for (int dtype = LPO_F32; dtype <= LPO_BF16; dtype++) {
+            const int S = shared[i].S, T = shared[i].cu[S], n_q = shared[i].n_q, d = shared[i].d,
+                      W = (n_q + 2 * shared[i].n_kv) * d;
+            char what[32];
+            snprintf(what, sizeof what, "shared %zu dtype %d", i, dtype);
+            lpo_karg prefix = case_ints(2 * S, shared[i].prefix);
+            prefix.ndim = 2, prefix.shape[0] = S, prefix.shape[1] = 2;
+            lpo_kcall f = {.arg = {case_tensor(dtype, 1, 2, T, n_q * d), case_tensor(LPO_F32, 1, 2, n_q, T),
+                                   case_tensor(dtype, 1, 2, T, W), case_ints(S + 1, shared[i].cu), prefix},
+                           .attrs = {.n_q = n_q,
+                                     .n_kv = shared[i].n_kv,
+                                     .d_head = d,
+                                     .causal = shared[i].causal,
+                                     .scale = 2 / sqrtf((float)d)}};
+            lpo_kcall copy = case_copy(&f);
+            case_compare(LPO_OP_ATTN, &copy, TOLERANCE[dtype], what);
+            cr_assert_eq(case_run(&lpo_kernels_cpu[LPO_OP_ATTN], &f), 0);
+            lpo_kcall b = {.arg = {case_tensor(dtype, 1, 2, T, W), case_tensor(dtype, 1, 2, T, n_q * d),
+                                   f.arg[2], f.arg[0], f.arg[1], f.arg[3], f.arg[4]},
+                           .attrs = f.attrs};
+            case_compare(LPO_OP_ATTN_BWD, &b, 5 * TOLERANCE[dtype], what);
+        }
+}
+
 /* New rows are appended to their slot and see all before them: prefill, one row behind a long past, several
  * sequences in shuffled slots, slots of one row that sequences run on from, and a cache narrower than the
  * activations. The cache itself is compared too. */
@@ -115,6 +153,22 @@ Test(kernels_attn, refuses_bad_tables) {
                 0);
             case_free(&c);
         }
+    /* A prefix that runs over the end of its sequence, into its own, before the first row, behind it. */
+    static const int32_t bad_prefix[][2] = {{1, 2}, {2, 1}, {-1, 1}, {0, -1}, {0, INT32_MAX}};
+    for (int i = 0; i < 10; i++) {
+        lpo_karg prefix = case_ints(6, (int32_t[]){0, 0, 0, 0, bad_prefix[i / 2][0], bad_prefix[i / 2][1]});
+        prefix.ndim = 2, prefix.shape[0] = 3, prefix.shape[1] = 2;
+        lpo_kcall c = {.arg = {case_tensor(LPO_F32, 1, 2, 4, 4),
+                               {0},
+                               case_tensor(LPO_F32, 1, 2, 4, 12),
+                               case_ints(4, (int32_t[]){0, 2, 3, 4}),
+                               prefix},
+                       .attrs = a};
+        if (i / 2 == 1) ((int32_t *)prefix.data)[4] = 3;
+        cr_assert_lt(case_run(i % 2 ? &lpo_kernels_ref[LPO_OP_ATTN] : &lpo_kernels_cpu[LPO_OP_ATTN], &c), 0,
+                     "%d", i);
+        case_free(&c);
+    }
     for (int set = 0; set < 2; set++) {
         lpo_kcall c = {.arg = {case_tensor(LPO_F32, 1, 2, 3, 4),
                                {0},

@@ -79,7 +79,8 @@ Test(kernels_batch, logprob) {
 }
 
 /* One token at a time against the cache gives the rows of the whole sequence at once, and of the sequence
- * behind another: the cut into blocks of queries does not show. More tokens than one block of keys. */
+ * behind another: the cut into blocks of queries does not show, nor whether its beginning is shared. More
+ * tokens than one block of keys. */
 Test(kernels_batch, attention) {
     enum { LEN = 300, HEADS = 4, KV = 2, D = 16, W = (HEADS + 2 * KV) * D, OUT = HEADS * D };
     const lpo_attrs at = {.n_q = HEADS, .n_kv = KV, .d_head = D, .causal = 1, .scale = 0.25f};
@@ -106,6 +107,24 @@ Test(kernels_batch, attention) {
                 cr_assert_arr_eq(step.arg[0].data, want + (size_t)t * row, row, "set %d, dtype %d: token %d",
                                  set, dtype, t);
             }
+            /* The same rows as a beginning of 130 and two ways to go on from it, the second of which is ours.
+             */
+            enum { HEAD = 130, OTHER = 9 };
+            lpo_karg prefix = case_ints(6, (int32_t[]){0, 0, 0, HEAD, 0, HEAD});
+            prefix.ndim = 2, prefix.shape[0] = 3, prefix.shape[1] = 2;
+            lpo_kcall split = {.arg = {case_tensor(dtype, 1, 2, LEN + OTHER, OUT),
+                                       case_tensor(LPO_F32, 1, 2, HEADS, LEN + OTHER),
+                                       case_tensor(dtype, 2, 2, LEN + OTHER, W),
+                                       case_ints(4, (int32_t[]){0, HEAD, HEAD + OTHER, LEN + OTHER}), prefix},
+                               .attrs = at};
+            memcpy(split.arg[2].data, (char *)both.arg[2].data + 11 * in, HEAD * in);
+            memcpy((char *)split.arg[2].data + (HEAD + OTHER) * in,
+                   (char *)both.arg[2].data + (11 + HEAD) * in, (LEN - HEAD) * in);
+            must_run(LPO_OP_ATTN, &split);
+            cr_assert_arr_eq(split.arg[0].data, want, HEAD * row, "set %d, dtype %d", set, dtype);
+            cr_assert_arr_eq((char *)split.arg[0].data + (HEAD + OTHER) * row, want + HEAD * row,
+                             (LEN - HEAD) * row, "set %d, dtype %d", set, dtype);
+            case_free(&split);
             case_free(&both);
             case_free(&step);
         }

@@ -100,18 +100,30 @@ typedef struct problem {
     lpo_model_batch batch;
 } problem;
 
-static void open_problem(problem *p, const json_t *c, int i, const char *place) {
+/* The case's folder: one written here, or, with LEANPO_FAMILIES_DIR, the one transformers wrote there; then
+ * what we save of it lies beside it, for transformers to load (tests/golden/families.sh). */
+static void load_folder(problem *p, int i, const char *place) {
     lpo_error err = {0};
-    char dir[64], clip[64];
+    char dir[512], saved[520];
+    const char *theirs = getenv("LEANPO_FAMILIES_DIR");
+    static char *root;
+    if (!root) root = temp_dir();
+    snprintf(dir, sizeof dir, "%s/%s", theirs ? theirs : root, p->name);
+    if (!theirs) write_folder(dir, p->c, i);
+    MUST(lpo_model_load(&p->m, dir, &(lpo_model_options){place, "f32"}, &err));
+    snprintf(saved, sizeof saved, "%s.saved", dir);
+    if (theirs)
+        MUST(lpo_model_save(p->m, saved, NULL, &err));
+    else
+        MUST(lpo_dir_remove(dir, &err));
+}
+
+static void open_problem(problem *p, const json_t *c, int i, const char *place) {
+    char clip[64];
     memset(p, 0, sizeof *p);
     p->c = c;
     p->name = json_string_value(key(c, "name"));
-    static char *root;
-    if (!root) root = temp_dir();
-    snprintf(dir, sizeof dir, "%s/case", root);
-    write_folder(dir, c, i);
-    MUST(lpo_model_load(&p->m, dir, &(lpo_model_options){place, "f32"}, &err));
-    MUST(lpo_dir_remove(dir, &err));
+    load_folder(p, i, place);
     const json_t *g = key(c, "grid");
     const size_t n = (size_t)(num(g, 0) * num(g, 1) * num(g, 2)) * (size_t)p->m->layout.patch_w->shape[1];
     p->patches = malloc(n * sizeof *p->patches);
@@ -169,7 +181,7 @@ static void check_layers(problem *p) {
     const int n_run = c->vision.n_run, n_layers = c->n_layers;
     int32_t take[1] = {p->seq.n_ids};
     lpo_packed pack;
-    MUST(lpo_pack(&pack, a, p->m, &p->batch, take, &err));
+    MUST(lpo_pack(&pack, a, p->m, &p->batch, take, false, &err));
     for (c->vision.n_run = 1; c->vision.n_run <= n_run; c->vision.n_run++) {
         lpo_tape_reset(t);
         lpo_val x = lpo_record_vision(t, p->m, &pack, false);
@@ -187,7 +199,7 @@ static void check_layers(problem *p) {
                             lpo_tape_input(t, LPO_I32, 2, mix, pack.mix), LPO_NONE);
         x = lpo_record_decoder(t, p->m, x, lpo_tape_input(t, LPO_F32, 2, rope, pack.cos),
                                lpo_tape_input(t, LPO_F32, 2, rope, pack.sin),
-                               lpo_tape_input(t, LPO_I32, 1, cu, pack.cu), false, NULL);
+                               lpo_tape_input(t, LPO_I32, 1, cu, pack.cu), LPO_NONE, false, NULL);
         const int32_t last = pack.n_rows - 1;
         x = lpo_record_rows(t, p->m, x, &last, 1);
         check_projections(p, "text", c->n_layers, t, x, json_array_get(text, (size_t)c->n_layers - 1));

@@ -46,8 +46,9 @@ static double worst(const char *place, const char *dtype, bool checkpoint) {
     cr_assert_eq(lpo_model_set_trainable(m, "all", &err), LPO_OK);
     cr_assert_eq(lpo_tape_create(&t, lpo_model_placement(m), &err), LPO_OK, "%s", err.msg);
     lpo_forward_out out;
-    cr_assert_eq(lpo_model_record(&out, t, m, &batch, &(lpo_forward_options){checkpoint, true}, &err), LPO_OK,
-                 "%s", err.msg);
+    cr_assert_eq(lpo_model_record(&out, t, m, &batch,
+                                  &(lpo_forward_options){.checkpoint = checkpoint, .want_stats = true}, &err),
+                 LPO_OK, "%s", err.msg);
     cr_assert_eq(lpo_tape_plan(t, &err), LPO_OK, "%s", err.msg);
     cr_assert_eq(lpo_tape_run(t, 0, -1, &err), LPO_OK, "%s", err.msg);
     double logp[64], far = 0;

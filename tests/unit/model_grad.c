@@ -23,7 +23,7 @@ static run run_model(lpo_model *m, bool backward, bool checkpoint) {
     lpo_tape *t;
     lpo_forward_out out;
     MUST(lpo_tape_create(&t, lpo_model_placement(m), &err));
-    MUST(lpo_model_record(&out, t, m, &b.batch, &(lpo_forward_options){checkpoint, false}, &err));
+    MUST(lpo_model_record(&out, t, m, &b.batch, &(lpo_forward_options){.checkpoint = checkpoint}, &err));
     r.n = out.n_tokens;
     cr_assert_eq(r.n, 4 + 3 + 5 + 1);
     const int32_t type = lpo_val_dtype(t, out.logp);
