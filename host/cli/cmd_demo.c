@@ -27,8 +27,8 @@ int cmd_demo(int argc, char **argv) {
               .first_seed = 1,
               .n_seeds = 1,
               .n_sft = 2500,
-              .n_pairs = 450,
-              .n_probe = 100,
+              .n_pairs = 800,
+              .n_probe = 150,
               .n_heldout = 200};
     int n_rest, rc;
     const cli_option opts[] = {
@@ -46,7 +46,7 @@ int cmd_demo(int argc, char **argv) {
     if (n_rest) return cli_usage("demo", "unexpected argument \"%s\"", argv[1]);
     if (d.n_seeds < 1 || d.n_seeds > DEMO_SEEDS)
         return cli_usage("demo", "--seeds %d: give 1 to %d", d.n_seeds, DEMO_SEEDS);
-    if (d.quick) d.n_sft = 200, d.n_pairs = 40, d.n_probe = 20, d.n_heldout = 40;
+    if (d.quick) d.n_sft = 200, d.n_pairs = 80, d.n_probe = 30, d.n_heldout = 40;
     if (strlen(d.out) > 2000) return cli_usage("demo", "--out: the path is too long");
     d.seed = calloc((size_t)d.n_seeds, sizeof *d.seed);
     lpo_error err = {0};

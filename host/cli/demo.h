@@ -88,13 +88,13 @@ typedef struct demo_selection {
     int first, last;  /* video numbers, last exclusive */
     int n_objects;    /* 0 = any */
     double share_one; /* with n_objects 0: thin one-object lines to this share (0 = all lines) */
+    int per_video;    /* lines of a video, drawn by their ids; 0 = all */
 } demo_selection;
 lpo_status demo_take_lines(const demo_seed *s, const char *from, const char *to, demo_selection pick,
                            lpo_error *err);
 /* Questions for SFT: three in five plain, one in five with a hint, one in five with a draft and a hint, so
  * that the model can be asked for winners later. */
 lpo_status demo_mix_prompts(const demo_seed *s, const char *from, const char *to, lpo_error *err);
-lpo_status demo_write_templates(const demo_seed *s, lpo_error *err);
 lpo_status demo_template_pairs(const demo_seed *s, const char *qa, const char *to, lpo_error *err);
 lpo_status demo_flip_pairs(const demo_seed *s, const char *from, const char *to, lpo_error *err);
 /* Accuracy of guessing among the answers of each type, as the types occur. */

@@ -63,6 +63,19 @@ static lpo_status write_lines(const json_t *lines, const demo_seed *s, const cha
     return bad ? lpo_fail(err, LPO_EIO, "%s: cannot write it", path) : LPO_OK;
 }
 
+/* How many of the lines around line i, on the same video, stand before it in the order of their hashes. */
+static int rank_of(const json_t *lines, size_t i) {
+    const json_t *o = json_array_get(lines, i);
+    const int v = video_number(o);
+    const uint64_t mine = hash_of(o, "draw");
+    int rank = 0;
+    for (size_t k = i; k-- > 0 && video_number(json_array_get(lines, k)) == v;)
+        rank += hash_of(json_array_get(lines, k), "draw") <= mine;
+    for (size_t k = i + 1; k < json_array_size(lines) && video_number(json_array_get(lines, k)) == v; k++)
+        rank += hash_of(json_array_get(lines, k), "draw") < mine;
+    return rank;
+}
+
 lpo_status demo_take_lines(const demo_seed *s, const char *from, const char *to, demo_selection pick,
                            lpo_error *err) {
     json_t *in, *out = json_array(), *o;
@@ -74,6 +87,7 @@ lpo_status demo_take_lines(const demo_seed *s, const char *from, const char *to,
         bool keep = v >= pick.first && v < pick.last && (!pick.n_objects || objects == pick.n_objects);
         if (keep && pick.share_one > 0 && objects == 1)
             keep = (v * 7919 % 1000) < (int)(1000 * pick.share_one / (1 - pick.share_one));
+        if (keep && pick.per_video) keep = rank_of(in, i) < pick.per_video;
         if (keep) json_array_append(out, o);
     }
     if (!st) st = write_lines(out, s, to, err);
@@ -101,7 +115,7 @@ static const json_t *another(const json_t *lines, size_t i, const char *purpose)
     return o;
 }
 
-/* What stands in the template files, and in the prompts of SFT. */
+/* The prompts of `leanpo pairs --templates world`. */
 #define PRIOR      "%s hint %s"
 #define REFLECTION "%s draft %s hint %s"
 
@@ -127,23 +141,6 @@ lpo_status demo_mix_prompts(const demo_seed *s, const char *from, const char *to
     json_decref(out);
     json_decref(in);
     return st;
-}
-
-static lpo_status write_text(const char *path, const char *content, lpo_error *err) {
-    FILE *f = fopen(path, "w");
-    bool bad = !f || fputs(content, f) == EOF;
-    if (f) bad |= fclose(f) != 0;
-    return bad ? lpo_fail(err, LPO_EIO, "%s: cannot write it", path) : LPO_OK;
-}
-
-lpo_status demo_write_templates(const demo_seed *s, lpo_error *err) {
-    char path[DEMO_PATH + 64], body[128];
-    snprintf(path, sizeof path, "%s/prior.txt", s->world);
-    snprintf(body, sizeof body, PRIOR, "{question}", "{answer}");
-    lpo_status st = write_text(path, body, err);
-    snprintf(path, sizeof path, "%s/reflection.txt", s->world);
-    snprintf(body, sizeof body, REFLECTION, "{question}", "{draft}", "{answer}");
-    return st ? st : write_text(path, body, err);
 }
 
 /* Pairs nobody sampled: the truth against the truth of another video. */

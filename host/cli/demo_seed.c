@@ -151,7 +151,6 @@ static lpo_status make_world(const demo *d, demo_seed *s, lpo_error *err) {
         st = lpo_model_init(init, &i, err);
     }
     snprintf(s->model, sizeof s->model, "%s", init);
-    if (!st) st = demo_write_templates(s, err);
     end(s);
     return st;
 }
@@ -161,9 +160,10 @@ static lpo_status supervise(const demo *d, demo_seed *s, lpo_error *err) {
     const int n = d->n_sft;
     begin(s, "captions");
     lpo_status st =
-        demo_take_lines(s, "captions.jsonl", "captions.one.jsonl", (demo_selection){0, n, 1, 0}, err);
+        demo_take_lines(s, "captions.jsonl", "captions.one.jsonl", (demo_selection){0, n, 1, 0, 0}, err);
     if (!st)
-        st = demo_take_lines(s, "captions.jsonl", "captions.mix.jsonl", (demo_selection){0, n, 0, .35}, err);
+        st = demo_take_lines(s, "captions.jsonl", "captions.mix.jsonl", (demo_selection){0, n, 0, .35, 0},
+                             err);
 #define CAPTIONS(steps)                                                                                      \
     KEYS("objective", "sft", "learning_rate", "1e-3", "lr_scheduler_type", "linear", "lr_min_ratio", "0.2",  \
          "max_steps", steps, "train_groups", "all", "displacement_size", "0")
@@ -173,7 +173,7 @@ static lpo_status supervise(const demo *d, demo_seed *s, lpo_error *err) {
     end(s);
     if (st) return st;
     begin(s, "SFT");
-    st = demo_take_lines(s, "qa.train.jsonl", "qa.plain.jsonl", (demo_selection){0, n, 0, 0}, err);
+    st = demo_take_lines(s, "qa.train.jsonl", "qa.plain.jsonl", (demo_selection){0, n, 0, 0, 0}, err);
     if (!st) st = demo_mix_prompts(s, "qa.plain.jsonl", "qa.sft.jsonl", err);
     if (!st)
         st = train(d, s, "sft", "qa.sft.jsonl",
@@ -194,7 +194,7 @@ static lpo_status sample(const demo *d, demo_seed *s, const char *qa, const char
     snprintf(data, sizeof data, "%s/%s", s->world, qa);
     snprintf(out, sizeof out, "%s/%s", s->world, to);
     lpo_pairs_options o = lpo_pairs_options_default();
-    o.templates = s->world;
+    o.templates = "world";
     o.max_tokens = 32;
     o.no_prior = kind == DEMO_NO_HINT;
     o.no_reflection = kind == DEMO_NO_REFLECTION || kind == DEMO_NO_HINT; /* reflection shows the truth too */
@@ -221,8 +221,10 @@ static lpo_status sample(const demo *d, demo_seed *s, const char *qa, const char
 static lpo_status make_pairs(const demo *d, demo_seed *s, lpo_error *err) {
     const int a = d->n_sft, b = a + d->n_pairs, c = b + d->n_probe;
     begin(s, "pairs");
-    lpo_status st = demo_take_lines(s, "qa.train.jsonl", "qa.pairs.jsonl", (demo_selection){a, b, 0, 0}, err);
-    if (!st) st = demo_take_lines(s, "qa.train.jsonl", "qa.probe.jsonl", (demo_selection){b, c, 0, 0}, err);
+    lpo_status st =
+        demo_take_lines(s, "qa.train.jsonl", "qa.pairs.jsonl", (demo_selection){a, b, 0, 0, 3}, err);
+    if (!st)
+        st = demo_take_lines(s, "qa.train.jsonl", "qa.probe.jsonl", (demo_selection){b, c, 0, 0, 3}, err);
     if (!st) st = sample(d, s, "qa.probe.jsonl", "pairs.probe.jsonl", DEMO_PAIRS, err);
     if (!st) st = sample(d, s, "qa.pairs.jsonl", PAIRS_FILE[DEMO_PAIRS], DEMO_PAIRS, err);
     for (int k = DEMO_NO_HINT; d->full && k <= DEMO_PLAIN_LOSER && !st; k++)
