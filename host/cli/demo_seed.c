@@ -96,8 +96,10 @@ static lpo_status train(const demo *d, demo_seed *s, const char *name, const cha
                            "1",
                            "resume",
                            access(config, F_OK) ? "false" : "true"};
-    memcpy(all + 20, keys, (size_t)n_keys * sizeof *keys);
-    all[20 + n_keys] = NULL;
+    int n_common = 0;
+    while (all[n_common]) n_common += 2; /* names; values may be NULL */
+    memcpy(all + n_common, keys, (size_t)n_keys * sizeof *keys);
+    all[n_common + n_keys] = NULL;
     lpo_train_options *o = lpo_train_options_create();
     if (!o) return lpo_fail(err, LPO_ENOMEM, "out of memory");
     lpo_status st = set_all(o, all, err);
