@@ -24,6 +24,10 @@ endforeach()
 file(GLOB op_src CONFIGURE_DEPENDS tests/ops/*.c)
 foreach(s IN LISTS op_src)
   leanpo_test(${s} graph ops)
+  if(s MATCHES "opencl")
+    get_filename_component(n ${s} NAME_WE)
+    set_tests_properties(ops/${n} PROPERTIES LABELS "ops;gpu" RESOURCE_LOCK opencl)
+  endif()
 endforeach()
 
 # Scripts: tests/{cli,golden}/*.sh get the binary as $LEANPO; tests/lint/*.sh the source tree as $1.

@@ -3,6 +3,7 @@
 #include "device/cpu/cpu.h"
 #include "device/driver.h"
 #include "device/fpga/fpga.h"
+#include "device/opencl/opencl.h"
 #include "leanpo/device.h"
 
 #include <omp.h>
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const lpo_driver *const lpo_drivers[] = {&lpo_driver_cpu, &lpo_driver_ref, NULL};
+const lpo_driver *const lpo_drivers[] = {&lpo_driver_cpu, &lpo_driver_ref, &lpo_driver_opencl, NULL};
 
 /* "name" or "name:index" -> driver and index; NULL when no driver has that name or the index is no number. */
 static const lpo_driver *parse(int *index, const char *spec) {

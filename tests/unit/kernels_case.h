@@ -139,6 +139,12 @@ static inline void case_compare_one(lpo_op op, const lpo_kcall *c, const lpo_kca
     case_free(&first);
 }
 
+#ifdef CASE_DEVICE
+/* The device's results against the reference's, twice: the second run must give the same bits. */
+static void case_compare_device(lpo_op op, const lpo_kcall *c, const lpo_kcall *ref, double tolerance,
+                                const char *what);
+#endif
+
 /* |fast - ref| <= tolerance * (1 + |ref|) for every element of every argument, so that inputs are seen
  * untouched as well; under every instruction set this machine runs; same bits at every thread count. Frees c.
  */
@@ -152,6 +158,12 @@ static inline void case_compare(lpo_op op, lpo_kcall *c, double tolerance, const
     };
     lpo_kcall ref = case_copy(c);
     cr_assert_eq(case_run(&lpo_kernels_ref[op], &ref), 0, "%s %s: ref refuses", case_ops[op].name, what);
+#ifdef CASE_DEVICE
+    case_compare_device(op, c, &ref, tolerance, what);
+    case_free(&ref);
+    case_free(c);
+    return;
+#endif
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         if (!lpo_simd_runs(sets[i])) continue;
         char with[96];

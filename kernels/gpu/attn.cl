@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attn.cl -- variable-length grouped-query attention, forward and backward, without the scores' matrix.
+ * A row of qkv is q heads | k heads | v heads; query head h reads kv head h / (n_q / n_kv). A tile is ROWS
+ * consecutive rows whatever sequences they belong to: each row knows the range of keys it sees.
+ * Forward: a group owns a tile of queries of one head and passes over the keys KEYS at a time with a running
+ * maximum. Backward has two passes, each with one owner for every sum: dq by tiles of queries; dk and dv by tiles
+ * of keys, over the heads of their group in order. Four items share a row; an item keeps every fourth column,
+ * (d + 3) / 4 of at most COLUMNS. */
+#define ROWS 16
+#define KEYS 16
+#define FEW 8 /* rows that stream past a tile in backward */
+#define COLUMNS 64
+
+/* The sequence that a row lies in: the last that begins at or before it. */
+FN i64 sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
+    i64 low = 0, high = n_seq;
+    while (high - low > 1) {
+        i64 mid = (low + high) / 2;
+        if (cu[mid] <= row)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* The keys that query `row` sees: [to[0], to[1]) of its own sequence and [to[2], to[3]) of the rows it goes on from.
+ * Inside 0..rows whatever the tables say; empty for a row past the end. */
+FN void view_of(LOCAL_PTR int *to, const GLOBAL int *cu, const GLOBAL int *prefix, i64 n_seq, i64 row, i64 rows,
+                i64 causal) {
+    i64 s = sequence_of(cu, n_seq, row), a = lpo_max(0, lpo_min(rows, cu[s])),
+        b = lpo_max(a, lpo_min(rows, cu[s + 1])), pa = 0, pb = 0;
+    if (causal) b = lpo_min(b, row + 1);
+    if (prefix) {
+        pa = lpo_max(0, lpo_min(rows, prefix[2 * s]));
+        pb = lpo_max(pa, lpo_min(rows, pa + prefix[2 * s + 1]));
+    }
+    if (row >= rows) b = a, pb = pa;
+    to[0] = (int)a;
+    to[1] = (int)b;
+    to[2] = (int)pa;
+    to[3] = (int)pb;
+}
+
+FN bool sees(LOCAL_PTR int *view, i64 key) {
+    return (key >= view[0] && key < view[1]) || (key >= view[2] && key < view[3]);
+}
+
+/* Does any of n queries see one of the keys j0..j0+count-1? */
+FN bool any_sees(LOCAL_PTR int *views, int n, i64 j0, i64 count) {
+    bool any = false;
+    for (int i = 0; i < 2 * n; i++)
+        any = any || (views[2 * i] < views[2 * i + 1] && views[2 * i] < j0 + count && j0 < views[2 * i + 1]);
+    return any;
+}
+
+/* The first and one past the last key that any query of a tile sees. */
+FN i64 first_seen(LOCAL_PTR int *views, i64 rows) {
+    i64 first = rows;
+    for (int i = 0; i < 2 * ROWS; i++)
+        if (views[2 * i] < views[2 * i + 1]) first = lpo_min(first, views[2 * i]);
+    return first;
+}
+FN i64 end_seen(LOCAL_PTR int *views) {
+    i64 end = 0;
+    for (int i = 0; i < 2 * ROWS; i++)
+        if (views[2 * i] < views[2 * i + 1]) end = lpo_max(end, views[2 * i + 1]);
+    return end;
+}
+
+#define PREFIX (HAS(prefix) ? AT(int, prefix) : 0)
+
+/* n rows from `row` of a matrix, columns at..at+d-1, into to[n][ld]; rows past the end are zero. */
+#define LOAD(to, n, x, row, width, at)                                                                       \
+    for (i64 e = LANE; e < (n) * d; e += 64) {                                                               \
+        i64 lr = e / d, lc = e % d;                                                                          \
+        (to)[lr * ld + lc] = (row) + lr < rows ? GET(x, ((row) + lr) * (width) + (at) + lc) : 0.0f;          \
+    }
+
+FN float dot(LOCAL_PTR float *a, LOCAL_PTR float *b, i64 d) {
+    float sum = 0.0f;
+    for (i64 i = 0; i < d; i++) sum = fma(a[i], b[i], sum);
+    return sum;
+}
+
+KERNEL(64, lpo_attn)
+(TENSOR(o), TENSOR(lse), TENSOR(qkv), TENSOR(cu), TENSOR(prefix), i64 rows, i64 n_seq, i64 n_q, i64 n_kv, i64 d, i64 causal,
+ double scale LOCAL_ARG) {
+    LOCAL_POOL(pool);
+    LOCAL float s[ROWS * KEYS];
+    LOCAL int views[4 * ROWS];
+    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 k_at = (n_q + head / (n_q / n_kv)) * d, v_at = k_at + n_kv * d;
+    LOCAL_PTR float *q = pool, *kv = pool + ROWS * ld;
+    int r = LANE / 4, c = LANE % 4;
+    if (LANE < ROWS) view_of(views + 4 * LANE, AT(int, cu), PREFIX, n_seq, tile + LANE, rows, causal);
+    LOAD(q, ROWS, qkv, tile, width, head * d)
+    BARRIER;
+    i64 begin = first_seen(views, rows), stop = end_seen(views);
+    float acc[COLUMNS], max = LOWEST, sum = 0.0f;
+    for (int x = 0; x < COLUMNS; x++) acc[x] = 0.0f;
+    for (i64 j0 = begin; j0 < stop; j0 += KEYS) {
+        if (!any_sees(views, ROWS, j0, KEYS)) continue;
+        LOAD(kv, KEYS, qkv, j0, width, k_at)
+        BARRIER;
+        for (int j = c; j < KEYS; j += 4) {
+            bool seen = sees(views + 4 * r, j0 + j);
+            s[r * KEYS + j] = seen ? (float)scale * dot(q + r * ld, kv + j * ld, d) : LOWEST;
+        }
+        BARRIER;
+        float now = max;
+        for (int j = 0; j < KEYS; j++) now = fmax(now, s[r * KEYS + j]);
+        float shrink = exp(max - now);
+        max = now;
+        LOAD(kv, KEYS, qkv, j0, width, v_at)
+        BARRIER;
+        for (int j = c; j < KEYS; j += 4) {
+            float z = s[r * KEYS + j];
+            s[r * KEYS + j] = z > LOWEST ? exp(z - max) : 0.0f;
+        }
+        BARRIER;
+        float part = 0.0f;
+        for (int j = 0; j < KEYS; j++) part += s[r * KEYS + j];
+        sum = sum * shrink + part;
+        for (int x = 0; c + 4 * x < d; x++) {
+            float v = acc[x] * shrink;
+            for (int j = 0; j < KEYS; j++) v = fma(s[r * KEYS + j], kv[j * ld + c + 4 * x], v);
+            acc[x] = v;
+        }
+        BARRIER;
+    }
+    i64 row = tile + r;
+    if (row < rows) {
+        for (int x = 0; c + 4 * x < d; x++)
+            PUT(o, (row * n_q + head) * d + c + 4 * x, sum > 0.0f ? acc[x] / sum : 0.0f);
+        if (c == 0 && HAS(lse)) PUT(lse, head * rows + row, max + log(sum));
+    }
+}
+
+/* delta[n_q][rows] = do . o, a row of one head an item. */
+KERNEL(64, lpo_attn_delta)(TENSOR(delta), TENSOR(dout), TENSOR(o), i64 rows, i64 n_q, i64 d) {
+    i64 i = GROUP(0) * 64 + LANE, at = i * d;
+    if (i >= rows * n_q) return;
+    float sum = 0.0f;
+    for (i64 k = 0; k < d; k++) sum = fma(GET(dout, at + k), GET(o, at + k), sum);
+    PUT(delta, i % n_q * rows + i / n_q, sum);
+}
+
+KERNEL(64, lpo_attn_dq)
+(TENSOR(dqkv), TENSOR(dout), TENSOR(qkv), TENSOR(lse), TENSOR(delta), TENSOR(cu), TENSOR(prefix), i64 rows, i64 n_seq, i64 n_q,
+ i64 n_kv, i64 d, i64 causal, double scale LOCAL_ARG) {
+    LOCAL_POOL(pool);
+    LOCAL float ds[ROWS * FEW];
+    LOCAL int views[4 * ROWS];
+    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 k_at = (n_q + head / (n_q / n_kv)) * d, v_at = k_at + n_kv * d;
+    LOCAL_PTR float *q = pool, *g = q + ROWS * ld, *kv = g + ROWS * ld;
+    int r = LANE / 4, c = LANE % 4;
+    i64 row = tile + r;
+    if (LANE < ROWS) view_of(views + 4 * LANE, AT(int, cu), PREFIX, n_seq, tile + LANE, rows, causal);
+    LOAD(q, ROWS, qkv, tile, width, head * d)
+    LOAD(g, ROWS, dout, tile, n_q * d, head * d)
+    float l = row < rows ? GET(lse, head * rows + row) : 0.0f;
+    float dl = row < rows ? GET(delta, head * rows + row) : 0.0f;
+    BARRIER;
+    i64 begin = first_seen(views, rows), stop = end_seen(views);
+    float acc[COLUMNS], p[2];
+    for (int x = 0; x < COLUMNS; x++) acc[x] = 0.0f;
+    for (i64 j0 = begin; j0 < stop; j0 += FEW) {
+        if (!any_sees(views, ROWS, j0, FEW)) continue;
+        LOAD(kv, FEW, qkv, j0, width, k_at)
+        BARRIER;
+        for (int x = 0; x < 2; x++) {
+            i64 j = c + 4 * x;
+            bool seen = sees(views + 4 * r, j0 + j);
+            p[x] = seen ? exp((float)scale * dot(q + r * ld, kv + j * ld, d) - l) : 0.0f;
+        }
+        BARRIER;
+        LOAD(kv, FEW, qkv, j0, width, v_at)
+        BARRIER;
+        for (int x = 0; x < 2; x++) {
+            i64 j = c + 4 * x;
+            ds[r * FEW + j] = p[x] * (dot(g + r * ld, kv + j * ld, d) - dl) * (float)scale;
+        }
+        BARRIER;
+        LOAD(kv, FEW, qkv, j0, width, k_at)
+        BARRIER;
+        for (int x = 0; c + 4 * x < d; x++)
+            for (int j = 0; j < FEW; j++) acc[x] = fma(ds[r * FEW + j], kv[j * ld + c + 4 * x], acc[x]);
+        BARRIER;
+    }
+    if (row < rows)
+        for (int x = 0; c + 4 * x < d; x++) PUT(dqkv, row * width + head * d + c + 4 * x, acc[x]);
+}
+
+KERNEL(64, lpo_attn_dkv)
+(TENSOR(dqkv), TENSOR(dout), TENSOR(qkv), TENSOR(lse), TENSOR(delta), TENSOR(cu), TENSOR(prefix), i64 rows, i64 n_seq, i64 n_q,
+ i64 n_kv, i64 d, i64 causal, double scale LOCAL_ARG) {
+    LOCAL_POOL(pool);
+    LOCAL float p[ROWS * FEW], ds[ROWS * FEW];
+    LOCAL int views[4 * FEW];
+    i64 tile = GROUP(0) * ROWS, kv_head = GROUP(1), group = n_q / n_kv, width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 k_at = (n_q + kv_head) * d, v_at = k_at + n_kv * d;
+    LOCAL_PTR float *k = pool, *v = k + ROWS * ld, *buf = v + ROWS * ld;
+    int r = LANE / 4, c = LANE % 4;
+    LOAD(k, ROWS, qkv, tile, width, k_at)
+    LOAD(v, ROWS, qkv, tile, width, v_at)
+    BARRIER;
+    /* Queries see backwards only, but for their own sequence when not causal. */
+    i64 s = sequence_of(AT(int, cu), n_seq, tile), begin = causal ? tile : lpo_max(0, lpo_min(rows, AT(int, cu)[s]));
+    i64 last = sequence_of(AT(int, cu), n_seq, lpo_min(rows, tile + ROWS) - 1);
+    i64 stop = HAS(prefix) ? rows : lpo_min(rows, AT(int, cu)[last + 1]);
+    float acc_k[COLUMNS], acc_v[COLUMNS];
+    for (int x = 0; x < COLUMNS; x++) acc_k[x] = acc_v[x] = 0.0f;
+    for (i64 head = kv_head * group; head < (kv_head + 1) * group; head++)
+        for (i64 q0 = begin; q0 < stop; q0 += FEW) {
+            if (LANE < FEW) view_of(views + 4 * LANE, AT(int, cu), PREFIX, n_seq, q0 + LANE, rows, causal);
+            BARRIER;
+            bool any = any_sees(views, FEW, tile, ROWS);
+            if (!any) {
+                BARRIER;
+                continue;
+            }
+            LOAD(buf, FEW, qkv, q0, width, head * d)
+            BARRIER;
+            for (int x = 0; x < 2; x++) {
+                i64 j = c + 4 * x;
+                bool seen = sees(views + 4 * j, tile + r);
+                p[r * FEW + j] = seen ? exp((float)scale * dot(k + r * ld, buf + j * ld, d) -
+                                            GET(lse, head * rows + q0 + j))
+                                      : 0.0f;
+            }
+            BARRIER;
+            LOAD(buf, FEW, dout, q0, n_q * d, head * d)
+            BARRIER;
+            for (int x = 0; x < 2; x++) {
+                i64 j = c + 4 * x;
+                float dl = q0 + j < rows ? GET(delta, head * rows + q0 + j) : 0.0f;
+                ds[r * FEW + j] = p[r * FEW + j] * (dot(v + r * ld, buf + j * ld, d) - dl) * (float)scale;
+            }
+            for (int x = 0; c + 4 * x < d; x++)
+                for (int j = 0; j < FEW; j++)
+                    acc_v[x] = fma(p[r * FEW + j], buf[j * ld + c + 4 * x], acc_v[x]);
+            BARRIER;
+            LOAD(buf, FEW, qkv, q0, width, head * d)
+            BARRIER;
+            for (int x = 0; c + 4 * x < d; x++)
+                for (int j = 0; j < FEW; j++)
+                    acc_k[x] = fma(ds[r * FEW + j], buf[j * ld + c + 4 * x], acc_k[x]);
+            BARRIER;
+        }
+    i64 row = tile + r;
+    if (row < rows)
+        for (int x = 0; c + 4 * x < d; x++) {
+            PUT(dqkv, row * width + k_at + c + 4 * x, acc_k[x]);
+            PUT(dqkv, row * width + v_at + c + 4 * x, acc_v[x]);
+        }
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dialect.h -- the few words that let one source be OpenCL C 1.2 and CUDA C++.
+ * Not a header of the host: it is put in front of each .cl file of this folder before that is compiled for a
+ * device.
+ *
+ * KERNEL(threads, name)(TENSOR(y), TENSOR(x), i64 n) { ... }   `threads` work items a group, in one dimension
+ * TENSOR(x)     a base pointer, the byte where the tensor begins (negative: absent) and its storage type.
+ *               Storage is f32 or bf16 at run time, arithmetic is float: one kernel serves every mix.
+ * GET, PUT      element i as float.  AT(type, x)  the elements themselves, where only one type is allowed
+ * GROUP, GROUPS, LANE        this group's number and their count in dimension 0..2; the work item in its
+ * group LOCAL, BARRIER             memory of the group, and all its items waiting for each other; LOCAL_PTR:
+ * a pointer into it LOCAL_ARG, LOCAL_POOL(p)   last argument and first line of a kernel whose local memory is
+ * sized at launch
+ *
+ * Order is part of every result: no atomics, sums over a group in one fixed tree, contraction off; fused
+ * steps are written fma. So two runs give the same bits. */
+#ifdef __OPENCL_VERSION__
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#pragma OPENCL FP_CONTRACT OFF
+#define KERNEL(threads, name) __kernel __attribute__((reqd_work_group_size(threads, 1, 1))) void name
+#define GLOBAL                __global
+#define LOCAL                 __local
+#define LOCAL_PTR             __local
+#define FN                    static
+#define BARRIER               barrier(CLK_LOCAL_MEM_FENCE)
+#define GROUP(d)              ((i64)get_group_id(d))
+#define GROUPS(d)             ((i64)get_num_groups(d))
+#define LANE                  ((int)get_local_id(0))
+#define LOCAL_ARG             , __local float *lpo_pool
+#define LOCAL_POOL(p)         __local float *p = lpo_pool
+#define BITS_FLOAT(u)         as_float((uint)(u))
+#define FLOAT_BITS(f)         as_uint(f)
+typedef long i64;
+#else
+#ifdef __CUDACC_VER_MAJOR__
+#define FN                    static __device__ __forceinline__
+#define LOCAL                 __shared__
+#define KERNEL(threads, name) extern "C" __global__ void __launch_bounds__(threads) name
+#define BARRIER               __syncthreads()
+#define LPO_AXIS(what, d)     ((d) == 0 ? what.x : (d) == 1 ? what.y : what.z)
+#define GROUP(d)              ((i64)LPO_AXIS(blockIdx, d))
+#define GROUPS(d)             ((i64)LPO_AXIS(gridDim, d))
+#define LANE                  ((int)threadIdx.x)
+#else /* clang alone, without CUDA's headers: to see that the source is CUDA */
+#define FN    static __attribute__((device)) inline
+#define LOCAL __attribute__((shared))
+#define KERNEL(threads, name)                                                                                \
+    extern "C" __attribute__((global)) void __attribute__((launch_bounds(threads))) name
+#define BARRIER __syncthreads()
+#define GROUP(d)                                                                                             \
+    ((i64)((d) == 0   ? __nvvm_read_ptx_sreg_ctaid_x()                                                       \
+           : (d) == 1 ? __nvvm_read_ptx_sreg_ctaid_y()                                                       \
+                      : __nvvm_read_ptx_sreg_ctaid_z()))
+#define GROUPS(d)                                                                                            \
+    ((i64)((d) == 0   ? __nvvm_read_ptx_sreg_nctaid_x()                                                      \
+           : (d) == 1 ? __nvvm_read_ptx_sreg_nctaid_y()                                                      \
+                      : __nvvm_read_ptx_sreg_nctaid_z()))
+#define LANE     __nvvm_read_ptx_sreg_tid_x()
+#define LPO_MATH __attribute__((device))
+extern "C" {
+LPO_MATH float expf(float);
+LPO_MATH float logf(float);
+LPO_MATH float erfcf(float);
+LPO_MATH float sqrtf(float);
+LPO_MATH float fmaf(float, float, float);
+LPO_MATH float fmaxf(float, float);
+LPO_MATH double exp(double);
+LPO_MATH double log(double);
+LPO_MATH double sqrt(double);
+LPO_MATH double fma(double, double, double);
+}
+static LPO_MATH inline float exp(float x) {
+    return expf(x);
+}
+static LPO_MATH inline float erfc(float x) {
+    return erfcf(x);
+}
+static LPO_MATH inline float sqrt(float x) {
+    return sqrtf(x);
+}
+static LPO_MATH inline float fma(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+static LPO_MATH inline float fmax(float a, float b) {
+    return fmaxf(a, b);
+}
+#endif
+#define GLOBAL
+#define LOCAL_PTR
+#define LOCAL_ARG
+#define LOCAL_POOL(p) extern LOCAL float p[]
+typedef long long i64;
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+template <typename To, typename From> FN To lpo_as(From v) {
+    union {
+        From from;
+        To to;
+    } u;
+    u.from = v;
+    return u.to;
+}
+#define BITS_FLOAT(u) lpo_as<float>((uint)(u))
+#define FLOAT_BITS(f) lpo_as<uint>((float)(f))
+#endif
+
+/* Of kernels/op.h. */
+#define F32  0
+#define BF16 1
+#define F64  2
+#define F16  5
+
+#define LOWEST                                                                                               \
+    (-3.402823466e+38f) /* below every score: stands for minus infinity, of which NaNs are made              \
+                         */
+
+#define TENSOR(x)    GLOBAL uchar *x##_base, i64 x##_at, int x##_type
+#define HAS(x)       (x##_at >= 0)
+#define AT(type, x)  ((GLOBAL type *)(x##_base + x##_at))
+#define GET(x, i)    lpo_get(x##_base + x##_at, x##_type, i)
+#define PUT(x, i, v) lpo_put(x##_base + x##_at, x##_type, i, v)
+#define ROUND(x, v)  (x##_type == BF16 ? BITS_FLOAT((uint)lpo_bf16(v) << 16) : (v))
+
+FN ushort lpo_bf16(float f) {
+    uint u = FLOAT_BITS(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (ushort)((u >> 16) | 0x40u);
+    return (ushort)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+FN float lpo_get(const GLOBAL uchar *p, int type, i64 i) {
+    if (type == BF16) return BITS_FLOAT((uint)((const GLOBAL ushort *)p)[i] << 16);
+    return ((const GLOBAL float *)p)[i];
+}
+FN void lpo_put(GLOBAL uchar *p, int type, i64 i, float v) {
+    if (type == BF16)
+        ((GLOBAL ushort *)p)[i] = lpo_bf16(v);
+    else
+        ((GLOBAL float *)p)[i] = v;
+}
+FN i64 lpo_min(i64 a, i64 b) {
+    return a < b ? a : b;
+}
+FN i64 lpo_max(i64 a, i64 b) {
+    return a > b ? a : b;
+}
+
+/* Sum over a group of `threads` items (a power of two); all of them get it. buf: one float an item. */
+FN float lpo_group_sum(LOCAL_PTR float *buf, int threads, int lane, float v) {
+    buf[lane] = v;
+    BARRIER;
+    for (int s = threads / 2; s > 0; s /= 2) {
+        if (lane < s) buf[lane] += buf[lane + s];
+        BARRIER;
+    }
+    float sum = buf[0];
+    BARRIER;
+    return sum;
+}
+FN float lpo_group_max(LOCAL_PTR float *buf, int threads, int lane, float v) {
+    buf[lane] = v;
+    BARRIER;
+    for (int s = threads / 2; s > 0; s /= 2) {
+        if (lane < s) buf[lane] = fmax(buf[lane], buf[lane + s]);
+        BARRIER;
+    }
+    float max = buf[0];
+    BARRIER;
+    return max;
+}
+FN double lpo_group_sum_f64(LOCAL_PTR double *buf, int threads, int lane, double v) {
+    buf[lane] = v;
+    BARRIER;
+    for (int s = threads / 2; s > 0; s /= 2) {
+        if (lane < s) buf[lane] += buf[lane + s];
+        BARRIER;
+    }
+    double sum = buf[0];
+    BARRIER;
+    return sum;
+}
