@@ -218,7 +218,11 @@ static int tokenize(lpo_tokenizer *t, const char *model, const char *chat_name, 
         n = strlen(rendered);
     }
     lpo_ids ids = {0};
-    lpo_status s = lpo_tokenizer_encode(&ids, t, text, n, err);
+    size_t n_lead = 0;
+    const int32_t *lead = lpo_tokenizer_lead(t, &n_lead);
+    lpo_status s = LPO_OK;
+    for (size_t i = 0; i < n_lead && chat && !s; i++) s = lpo_ids_push(&ids, lead[i], err);
+    if (!s) s = lpo_tokenizer_encode(&ids, t, text, n, err);
     free(rendered);
     if (s) return CLI_FAILED;
     json_t *a = json_array();
@@ -234,7 +238,7 @@ int cmd_tokenize(int argc, char **argv) {
         {"model", CLI_STR, &model, "DIR", "model folder or tokenizer.json"},
         {"file", CLI_STR, &file, "F", "text file, - for standard input (default: the argument)"},
         {"chat", CLI_FLAG, &chat, NULL, "render as one user message first, with the generation prompt"},
-        {"chat-template", CLI_STR, &chat_name, "NAME", "chatml or vicuna instead of the folder's own"},
+        {"chat-template", CLI_STR, &chat_name, "NAME", "chatml, vicuna, llava_qwen, llava_onevision"},
         {0},
     };
     if ((rc = cli_parse("tokenize", opts, argc, argv, &n_rest, NULL, NULL))) return rc;

@@ -11,7 +11,7 @@
     {"model", CLI_STR, &(o).model, "DIR", "Hugging Face model folder"},                                      \
         {"place", CLI_STR, &(o).place, "SPEC", "stage=device,... or one device (cpu, ref)"},                 \
         {"chat-template", CLI_STR, &(o).chat_template, "NAME",                                               \
-         "chatml or vicuna instead of the folder's own"},                                                    \
+         "chatml, vicuna, llava_qwen, llava_onevision"},                                                     \
     {                                                                                                        \
         "threads", CLI_INT, &(o).n_threads, "N", "CPU threads (default: all)"                                \
     }

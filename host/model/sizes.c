@@ -66,28 +66,31 @@ static json_int_t tokenizer_id(const json_t *tokenizer, const char *content) {
     return json_is_integer(v) ? json_integer_value(v) : -1;
 }
 
+/* instead: what will do where the tokenizer lacks `content`. */
 typedef struct named_token {
     const char *key, *content;
     int public_id;
     bool needed;
+    const char *instead;
 } named_token;
 
-static const named_token qwen_tokens[] = {{"bos_token_id", "<|endoftext|>", 151643, false},
-                                          {"eos_token_id", "<|im_end|>", 151645, true},
-                                          {"vision_start_token_id", "<|vision_start|>", 151652, false},
-                                          {"vision_end_token_id", "<|vision_end|>", 151653, false},
-                                          {"image_token_id", "<|image_pad|>", 151655, false},
-                                          {"video_token_id", "<|video_pad|>", 151656, true},
+static const named_token qwen_tokens[] = {{"bos_token_id", "<|endoftext|>", 151643, false, NULL},
+                                          {"eos_token_id", "<|im_end|>", 151645, true, NULL},
+                                          {"vision_start_token_id", "<|vision_start|>", 151652, false, NULL},
+                                          {"vision_end_token_id", "<|vision_end|>", 151653, false, NULL},
+                                          {"image_token_id", "<|image_pad|>", 151655, false, NULL},
+                                          {"video_token_id", "<|video_pad|>", 151656, true, NULL},
                                           {0}};
-static const named_token llava_qwen_tokens[] = {{"bos_token_id", "<|endoftext|>", 151643, false},
-                                                {"eos_token_id", "<|im_end|>", 151645, true},
-                                                {"image_token_index", "<image>", 151646, false},
-                                                {"video_token_index", "<video>", 151647, false},
-                                                {0}};
-static const named_token vicuna_tokens[] = {{"bos_token_id", "<s>", 1, false},
-                                            {"eos_token_id", "</s>", 2, true},
-                                            {"image_token_index", "<image>", 32001, false},
-                                            {"video_token_index", "<video>", 32000, true},
+/* LLaVA-NeXT's code cuts prompts at "<image>", so any id that no text has can stand for a clip's rows. */
+static const named_token llava_qwen_tokens[] = {
+    {"bos_token_id", "<|endoftext|>", 151643, false, NULL},
+    {"eos_token_id", "<|im_end|>", 151645, true, NULL},
+    {"image_token_index", "<image>", 151646, true, "<|video_pad|>"},
+    {0}};
+static const named_token vicuna_tokens[] = {{"bos_token_id", "<s>", 1, false, NULL},
+                                            {"eos_token_id", "</s>", 2, true, NULL},
+                                            {"image_token_index", "<image>", 32001, false, NULL},
+                                            {"video_token_index", "<video>", 32000, true, NULL},
                                             {0}};
 
 static const named_token *tokens_of(const lpo_family *f) {
@@ -104,6 +107,7 @@ static lpo_status set_tokens(json_t *config, const named_token *named, json_int_
     for (int i = 0; i < n; i++) {
         json_int_t id = vocab > top ? named[i].public_id : vocab - n + i;
         if (tokenizer) id = tokenizer_id(tokenizer, named[i].content);
+        if (tokenizer && id < 0 && named[i].instead) id = tokenizer_id(tokenizer, named[i].instead);
         if (tokenizer && id < 0 && named[i].needed)
             return lpo_fail(err, LPO_EFORMAT, "tokenizer: the token \"%s\" is missing", named[i].content);
         if (id >= vocab)

@@ -16,12 +16,15 @@ transformers' SiglipVisionModel and Qwen2ForCausalLM with the pooling and newlin
 llava_arch.py (get_2dPool, add_token_per_grid, add_token_per_frame) written out below.
 
     pip install torch==2.15.0 transformers==5.23.0 && tests/golden/families.py tests/golden/families
+    families.py --save DIR     every case as a folder transformers saves
+    families.py --check DIR    transformers loads what leanpo made of them (NAME.saved), with the same logits
 """
 import json, math, os, sys
 import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import (LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration, LlavaOnevisionConfig,
                           LlavaOnevisionForConditionalGeneration, Qwen2Config, Qwen2ForCausalLM,
                           Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2_5_VLConfig,
@@ -359,7 +362,54 @@ CASES = {
 }
 
 
+LMMS = (("vision_tower.vision_model.", "model.vision_tower.vision_tower.vision_model."),
+        ("multi_modal_projector.linear_1.", "model.mm_projector.0."), ("multi_modal_projector.linear_2.", "model.mm_projector.2."),
+        ("image_newline", "model.image_newline"), ("language_model.", ""))
+
+
+def save(case, folder):
+    """The case as transformers saves it (LLaVA-NeXT's form: by hand, as its published folders are)."""
+    if case.kind != "llava_qwen":
+        return case.m.save_pretrained(folder)
+    os.makedirs(folder)
+    tensors = {}
+    for n, p in case.named:
+        for a, b in LMMS:
+            if n.startswith(a):
+                n = b + n[len(a):]
+                break
+        if not (n == "lm_head.weight" and case.c["tie_word_embeddings"]):
+            tensors[n] = p.detach().contiguous()
+    save_file(tensors, os.path.join(folder, "model.safetensors"))
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(case.c, f)
+
+
+def check(case, folder):
+    """A folder leanpo saved: nothing missing, nothing unexpected, the same logits."""
+    ids = case.prompt + case.response
+    with torch.no_grad():
+        want = case.forward(ids).logits
+    if case.kind == "llava_qwen":
+        ours, theirs = (load_file(os.path.join(f, "model.safetensors")) for f in (folder, folder[:-len(".saved")]))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours), folder
+        print(folder, "holds the same", len(ours), "tensors")
+        return
+    m, info = type(case.m).from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
+    assert not any(info.values()), (folder, info)
+    case.m = m.eval()
+    with torch.no_grad():
+        assert torch.equal(case.forward(ids).logits, want), folder
+    print(folder, "loads, logits equal")
+
+
 def main():
+    mode, folder = sys.argv[1], sys.argv[2:]
+    if mode in ("--save", "--check"):
+        for n, a in CASES.items():
+            at = os.path.join(folder[0], n)
+            save(Case(n, *a), at) if mode == "--save" else check(Case(n, *a), at + ".saved")
+        return
     print("python", sys.version.split()[0], "torch", torch.__version__, "transformers", transformers.__version__, "numpy", np.__version__)
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
