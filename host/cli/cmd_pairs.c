@@ -14,13 +14,13 @@ static json_t *real_or_null(double x) {
 static int print_json(const lpo_pairs_result *r, const lpo_pairs_options *o) {
     const lpo_judge_counts *j = &r->judge;
     return cli_print_json(json_pack(
-        "{sI sI s{sI sI sI sI} sI sf sf sf sf sf s{so so so sI} s{sI sI sI sI sI sI sI} sf sf sf sI ss}",
+        "{sI sI s{sI sI sI sI} sI sf sf sf sf so s{so so so sI} s{sI sI sI sI sI sI sI} sf sf sf sI ss}",
         "n_questions", (json_int_t)r->n_questions, "n_pairs", (json_int_t)r->n_pairs, "dropped", "gap",
         (json_int_t)r->n_gap, "identical", (json_int_t)r->n_identical, "empty", (json_int_t)r->n_empty,
         "judge", (json_int_t)r->n_judge, "n_bad", (json_int_t)r->n_bad, "trust_chosen", r->trust_chosen,
         "trust_rejected", r->trust_rejected, "reward_chosen", r->reward_chosen, "reward_rejected",
-        r->reward_rejected, "grounding", r->grounding, "rho", "value", real_or_null(r->rho), "low",
-        real_or_null(r->rho_low), "high", real_or_null(r->rho_high), "candidates",
+        r->reward_rejected, "grounding", real_or_null(r->grounding), "rho", "value", real_or_null(r->rho),
+        "low", real_or_null(r->rho_low), "high", real_or_null(r->rho_high), "candidates",
         (json_int_t)r->n_candidates, "judge", "calls", (json_int_t)j->calls, "retries",
         (json_int_t)j->retries, "timeouts", (json_int_t)j->timeouts, "bad_replies",
         (json_int_t)j->bad_replies, "late_replies", (json_int_t)j->late_replies, "restarts",
@@ -38,9 +38,10 @@ static void print_text(const lpo_pairs_result *r, const lpo_pairs_options *o) {
            o->min_gap, (long long)r->n_identical, (long long)r->n_empty, judged ? "" : "\n");
     if (judged) printf(", %lld without a judge's score\n", (long long)r->n_judge);
     if (r->n_bad) printf("quarantined: %lld unusable lines\n", (long long)r->n_bad);
-    printf("trust (%s): chosen %.3f, rejected %.3f; reward: chosen %.3f, rejected %.3f; grounding %.3f\n",
+    printf("trust (%s): chosen %.3f, rejected %.3f; reward: chosen %.3f, rejected %.3f",
            judged ? "judge" : o->trust, r->trust_chosen, r->trust_rejected, r->reward_chosen,
-           r->reward_rejected, r->grounding);
+           r->reward_rejected);
+    printf(isfinite(r->grounding) ? "; grounding %.3f\n" : "\n", r->grounding);
     printf("Spearman's rho of reward and trust over %lld candidates: %.3f (95%%: %.3f to %.3f)\n",
            (long long)r->n_candidates, r->rho, r->rho_low, r->rho_high);
     if (judged)

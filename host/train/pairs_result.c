@@ -235,7 +235,7 @@ lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *ca
                               .trust_rejected = c->trust[PAIRS_LOSER] / n,
                               .reward_chosen = c->reward[PAIRS_WINNER] / n,
                               .reward_rejected = c->reward[PAIRS_LOSER] / n,
-                              .grounding = c->grounding / n,
+                              .grounding = r->augmented ? c->grounding / n : (double)NAN,
                               .judge = c->judge,
                               .seconds = s,
                               .questions_per_s = (double)(c->n_questions - r->questions_before) / s,
@@ -250,13 +250,13 @@ static json_t *real_or_null(double x) {
 lpo_status pairs_summary_write(const lpo_pairs_result *x, const pairs_run *r, const char *path,
                                json_t *options, lpo_error *err) {
     json_t *o = json_pack(
-        "{sI sI sI s{sI sI sI sI} sf sf sf sf sf s{so so so sI} s{sf sf sf sI} so sO}", "questions",
+        "{sI sI sI s{sI sI sI sI} sf sf sf sf so s{so so so sI} s{sf sf sf sI} so sO}", "questions",
         (json_int_t)x->n_questions, "pairs", (json_int_t)x->n_pairs, "quarantined", (json_int_t)x->n_bad,
         "dropped", "gap", (json_int_t)x->n_gap, "identical", (json_int_t)x->n_identical, "empty",
         (json_int_t)x->n_empty, "judge", (json_int_t)x->n_judge, "trust_chosen", x->trust_chosen,
         "trust_rejected", x->trust_rejected, "reward_chosen", x->reward_chosen, "reward_rejected",
-        x->reward_rejected, "grounding", x->grounding, "rho", "value", real_or_null(x->rho), "low",
-        real_or_null(x->rho_low), "high", real_or_null(x->rho_high), "candidates",
+        x->reward_rejected, "grounding", real_or_null(x->grounding), "rho", "value", real_or_null(x->rho),
+        "low", real_or_null(x->rho_low), "high", real_or_null(x->rho_high), "candidates",
         (json_int_t)x->n_candidates, "timing", "seconds", x->seconds, "questions_per_s", x->questions_per_s,
         "tokens_per_s", x->tokens_per_s, "videos_decoded", (json_int_t)x->n_decoded, "counts",
         pairs_counts_to_json(&r->counts), "options", options);

@@ -143,7 +143,7 @@ lpo_status pairs_score(pairs_run *r, pairs_block *b, lpo_error *err) {
     for (int i = 0; i < b->n; i++) {
         pairs_item *it = &b->item[i];
         if (it->fate == PAIRS_IDENTICAL) it->reward[PAIRS_LOSER] = it->reward[PAIRS_WINNER];
-        if (it->fate == PAIRS_KEPT) it->grounding = it->reward[PAIRS_WINNER] - blind[i];
+        if (it->fate == PAIRS_KEPT && r->augmented) it->grounding = it->reward[PAIRS_WINNER] - blind[i];
     }
     for (int i = 0; i < sc.n; i++) lpo_ids_clear(&sc.sample[i].chosen);
     return s;

@@ -43,7 +43,7 @@ typedef struct lpo_pairs_result {
     int64_t n_gap, n_identical, n_empty, n_judge, n_bad; /* dropped, by reason; n_bad: quarantined lines */
     int64_t n_decoded;                                   /* videos decoded by this process */
     double trust_chosen, trust_rejected;                 /* means over the pairs kept */
-    double reward_chosen, reward_rejected, grounding;
+    double reward_chosen, reward_rejected, grounding;    /* NaN without an augmented view */
     double rho, rho_low, rho_high; /* Spearman, reward against trust, over all candidates of the run; 95% */
     int64_t n_candidates;
     lpo_judge_counts judge;
