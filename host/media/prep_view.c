@@ -65,12 +65,24 @@ static placing place(const lpo_prep_view *v, const lpo_prep_frame_args *a) {
     return p;
 }
 
-/* Results [first, first+n) of a pass alone: the passes are separable, so a cut is a shorter table. */
-static void window(lpo_prep_taps *t, int first, int n) {
-    t->start += first;
-    t->count += first;
-    if (t->fixed) t->fixed += (ptrdiff_t)first * t->stride;
-    if (t->real) t->real += (ptrdiff_t)first * t->stride;
+/* Results [first, first+n) of a pass alone: the passes are separable, so a cut is a shorter table. It is
+ * moved together, in the layout a table of n has (starts | counts | weights, each on a border of 16): a card
+ * takes it as one block. */
+static void window(lpo_prep_taps *t, int first, int n, void *mem) {
+    if (n == t->n_out) return;
+    const size_t padded = ((size_t)n + 15) / 16 * 16, skip = (size_t)first, count = (size_t)n;
+    const size_t weights = count * (size_t)t->stride * sizeof(int32_t);
+    int32_t *start = mem;
+    const int32_t *from = t->fixed ? t->fixed : (const int32_t *)t->real;
+    memmove(start, t->start + skip, count * sizeof *start);
+    memmove(start + padded, t->count + skip, count * sizeof *start);
+    memmove(start + 2 * padded, from + skip * (size_t)t->stride, weights);
+    t->start = start;
+    t->count = start + padded;
+    if (t->fixed)
+        t->fixed = start + 2 * padded;
+    else
+        t->real = (const float *)(start + 2 * padded);
     t->n_out = n;
 }
 
@@ -107,8 +119,8 @@ lpo_status lpo_prep_view_plan(lpo_prep_view *v, int width, int height, const lpo
         lpo_prep_taps_torchvision(&a->horz, mem, a->crop_w, p.w);
         lpo_prep_taps_torchvision(&a->vert, mem + horz, a->crop_h, p.h);
     }
-    window(&a->horz, p.x, a->out_w);
-    window(&a->vert, p.y, a->out_h);
+    window(&a->horz, p.x, a->out_w, mem);
+    window(&a->vert, p.y, a->out_h, mem + horz);
     if (sigma > 0) {
         lpo_prep_taps_blur(&a->blur_horz, mem + horz + vert, a->out_w, sigma);
         lpo_prep_taps_blur(&a->blur_vert, mem + horz + vert + blur_horz, a->out_h, sigma);
