@@ -52,6 +52,8 @@ typedef enum lpo_dtype {
  * ACT          y; x                                              attr act. SILU_MUL: x[T,2N] is gate|up, y[T,N] = silu(gate)*up
  * ACT_BWD      dx; dy, x
  * ADD          y; a, b                                           y may be a
+ * DROPOUT      y; x                                              attrs value in [0, 1), seed: y = x/(1-value), or 0 where
+ *                                                                lpo_dropped(seed, element, value); its own gradient. y may be x
  * EMBED        y[T,H]; table[V,H], ids[T] i32
  * EMBED_BWD    dtable[V,H]+=; dy[T,H], ids[T]
  * ROWMIX       y[R,H]; a[Ra,H], b[Rb,H]?, idx[R,C] i32, w[R,C]? f32
@@ -87,6 +89,7 @@ typedef enum lpo_dtype {
     X(ACT, "act", 2, 0x1, 0)                                                                                 \
     X(ACT_BWD, "act_bwd", 3, 0x1, 0)                                                                         \
     X(ADD, "add", 3, 0x1, 0)                                                                                 \
+    X(DROPOUT, "dropout", 2, 0x1, 0)                                                                         \
     X(EMBED, "embed", 3, 0x1, 0)                                                                             \
     X(EMBED_BWD, "embed_bwd", 3, 0x1, 0x1)                                                                   \
     X(ROWMIX, "rowmix", 5, 0x1, 0)                                                                           \
@@ -113,6 +116,7 @@ typedef struct lpo_attrs {
     float scale;
     double eps, value;
     double lr, beta1, beta2, weight_decay, bias1, bias2, g_scale, max_norm;
+    uint64_t seed;
 } lpo_attrs;
 
 enum { LPO_MAX_ARGS = 8, LPO_MAX_DIMS = 4 };
@@ -144,6 +148,13 @@ extern const lpo_kernel lpo_kernels_cpu[LPO_N_OPS]; /* kernels/cpu/table.c */
 static inline size_t lpo_dtype_bytes(int32_t t) {
     static const uint8_t size[LPO_N_DTYPES] = {4, 2, 8, 4, 1, 2, 8};
     return t >= 0 && t < LPO_N_DTYPES ? size[t] : 0;
+}
+/* Is element i dropped, when a share of all is? By a counter (splitmix64): no state, no mask in memory. */
+static inline int lpo_dropped(uint64_t seed, int64_t i, double share) {
+    uint64_t z = seed + ((uint64_t)i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-53 < share;
 }
 static inline int64_t lpo_karg_count(const lpo_karg *a) {
     int64_t n = 1;

@@ -105,6 +105,20 @@ void lpo_add_backward(lpo_tape *t, const lpo_node *n, lpo_val dy) {
     lpo_contribute(t, n->arg[2], dy);
 }
 
+const char *lpo_dropout_shape(lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at) {
+    if (!lpo_is_real(&a[1])) return "x must be of reals";
+    if (!(at->value >= 0 && at->value < 1)) return "the share dropped must be in [0, 1)";
+    a[0] = a[1];
+    return NULL;
+}
+
+/* The same elements, the same factor. */
+void lpo_dropout_backward(lpo_tape *t, const lpo_node *n, lpo_val dy) {
+    lpo_val x = n->arg[1], dx = lpo_temp_like(t, x);
+    lpo_emit(t, LPO_OP_DROPOUT, &n->attrs, (lpo_val[LPO_MAX_ARGS]){dx, dy});
+    lpo_contribute(t, x, dx);
+}
+
 void lpo_cast_backward(lpo_tape *t, const lpo_node *n, lpo_val dy) {
     lpo_val x = n->arg[1], dx = lpo_temp_like(t, x);
     lpo_emit(t, LPO_OP_CAST, NULL, (lpo_val[LPO_MAX_ARGS]){dx, dy});

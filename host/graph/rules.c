@@ -24,6 +24,7 @@ const lpo_rule lpo_rules[LPO_N_OPS] = {
     [LPO_OP_ATTN_CACHED] = {lpo_attn_cached_shape, NULL,                 NULL,                  0,                 1u << 2,                     0},
     [LPO_OP_ACT]         = {lpo_act_shape,         lpo_act_backward,     NULL,                  0,                 1u << 1,                     0},
     [LPO_OP_ADD]         = {lpo_add_shape,         lpo_add_backward,     NULL,                  0,                 1u << 1 | 1u << 2,           2},
+    [LPO_OP_DROPOUT]     = {lpo_dropout_shape,     lpo_dropout_backward, NULL,                  0,                 1u << 1,                     0},
     [LPO_OP_EMBED]       = {lpo_embed_shape,       lpo_embed_backward,   NULL,                  0,                 1u << 1,                     0},
     [LPO_OP_ROWMIX]      = {lpo_rowmix_shape,      lpo_rowmix_backward,  NULL,                  1u << 2 | 1u << 4, 1u << 1 | 1u << 2,           0},
     [LPO_OP_ROWMIX_BWD]  = {NULL,                  NULL,                 NULL,                  1u << 1 | 1u << 4, 0,                           0},

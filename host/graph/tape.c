@@ -327,6 +327,11 @@ lpo_val lpo_tape_rowmix(lpo_tape *t, lpo_val a, lpo_val b, lpo_val idx, lpo_val 
     return record(t, LPO_OP_ROWMIX, &(lpo_attrs){0}, arg, 0x1);
 }
 
+lpo_val lpo_tape_dropout(lpo_tape *t, lpo_val x, double share, uint64_t seed) {
+    lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, x};
+    return record(t, LPO_OP_DROPOUT, &(lpo_attrs){.value = share, .seed = seed}, arg, 0x1);
+}
+
 lpo_val lpo_tape_cast(lpo_tape *t, lpo_val x, int32_t dtype) {
     if (t->err.code) return LPO_NONE;
     bool there = x >= 0 && x < t->n_values;

@@ -51,6 +51,8 @@ lpo_val lpo_tape_attn_cached(lpo_tape *t, lpo_val qkv, lpo_val cache, lpo_val cu
                              int n_q, int n_kv, int d_head, float scale); /* no gradient */
 lpo_val lpo_tape_act(lpo_tape *t, lpo_val x, lpo_act act);
 lpo_val lpo_tape_add(lpo_tape *t, lpo_val a, lpo_val b);
+/* Leaves out a share of x's elements, which ones says the seed, and scales the others by 1/(1-share). */
+lpo_val lpo_tape_dropout(lpo_tape *t, lpo_val x, double share, uint64_t seed);
 lpo_val lpo_tape_embed(lpo_tape *t, lpo_val table, lpo_val ids);
 lpo_val lpo_tape_rowmix(lpo_tape *t, lpo_val a, lpo_val b /* or LPO_NONE */, lpo_val idx,
                         lpo_val w /* or LPO_NONE */);

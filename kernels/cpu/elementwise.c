@@ -92,6 +92,24 @@ int lpo_cpu_cast(const lpo_kcall *c) {
     return 0;
 }
 
+int lpo_cpu_dropout(const lpo_kcall *c) {
+    const lpo_karg *y = &c->arg[0], *x = &c->arg[1];
+    const int64_t n = lpo_karg_count(y);
+    const double share = c->attrs.value;
+    if (!lpo_is_float(y) || !lpo_is_float(x) || !lpo_is_vector(x, n) || !(share >= 0 && share < 1)) return -1;
+    const lpo_simd *s = lpo_simd_get();
+    const float scale = (float)(1 / (1 - share));
+#pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(n, WORTH_THREADS))
+    for (int64_t i = 0; i < n; i += LPO_CPU_CHUNK) {
+        const int64_t m = chunk_at(i, n);
+        float wx[LPO_CPU_CHUNK], wy[LPO_CPU_CHUNK], *out = lpo_row_out(y, i, wy);
+        const float *in = lpo_row(s, x, i, m, wx);
+        for (int64_t j = 0; j < m; j++) out[j] = lpo_dropped(c->attrs.seed, i + j, share) ? 0 : in[j] * scale;
+        lpo_row_done(s, y, i, m, out);
+    }
+    return 0;
+}
+
 int lpo_cpu_adamw(const lpo_kcall *c) {
     const lpo_karg *p = &c->arg[0], *m = &c->arg[1], *v = &c->arg[2], *low = &c->arg[3], *g = &c->arg[4],
                    *norm2 = &c->arg[5];

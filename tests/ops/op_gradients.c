@@ -95,6 +95,9 @@ static lpo_val act_erf(world *w) {
 static lpo_val act_silu_mul(world *w) {
     return lpo_tape_act(w->tape, variable(w, T, 18), LPO_ACT_SILU_MUL);
 }
+static lpo_val dropped(world *w) {
+    return lpo_tape_dropout(w->tape, variable(w, T, 9), 0.4, 77);
+}
 static lpo_val add(world *w) {
     return lpo_tape_add(w->tape, variable(w, T, 9), variable(w, T, 9));
 }
@@ -165,6 +168,7 @@ static const struct {
     {"gelu tanh", act_tanh},
     {"gelu", act_erf},
     {"silu mul", act_silu_mul},
+    {"dropout", dropped},
     {"add", add},
     {"add one value three times", add_twice},
     {"add a parameter", add_param},

@@ -69,6 +69,34 @@ Test(kernels_elementwise, cast_and_fill) {
             }
 }
 
+/* The share asked for is left out, others are scaled, another seed leaves out others; share 0 is a copy. */
+Test(kernels_elementwise, dropout) {
+    enum { N = 20000 };
+    for (int dtype = LPO_F32; dtype <= LPO_BF16; dtype++)
+        for (int i = 0; i < 3; i++) {
+            lpo_kcall c = {
+                .arg = {case_tensor(dtype, 1, 2, N / 10, 10), case_tensor(dtype, 1, 2, N / 10, 10)},
+                .attrs = {.value = 0.25 * i, .seed = 5}};
+            lpo_kcall d = case_copy(&c);
+            cr_assert_eq(lpo_kernels_cpu[LPO_OP_DROPOUT].run(&d), 0);
+            int n_zero = 0, n_same = 0;
+            for (int64_t k = 0; k < N; k++) {
+                n_zero += case_get(&d.arg[0], k) == 0;
+                n_same += lpo_dropped(5, k, 0.25 * i) == lpo_dropped(6, k, 0.25 * i);
+            }
+            const double share = 0.25 * i, sd = sqrt(share * (1 - share) * N);
+            cr_assert(fabs(n_zero - share * N) <= 4 * sd, "%d of %d", n_zero, N);
+            cr_assert(i == 0 || fabs(n_same - (share * share + (1 - share) * (1 - share)) * N) < 400);
+            case_free(&d);
+            case_compare(LPO_OP_DROPOUT, &c, dtype == LPO_F32 ? 1e-6 : 1e-2, "");
+        }
+    lpo_kcall bad = {.arg = {case_tensor(LPO_F32, 1, 1, 4), case_tensor(LPO_F32, 1, 1, 4)},
+                     .attrs = {.value = 1}};
+    cr_assert_lt(lpo_kernels_cpu[LPO_OP_DROPOUT].run(&bad), 0);
+    cr_assert_lt(lpo_kernels_ref[LPO_OP_DROPOUT].run(&bad), 0);
+    case_free(&bad);
+}
+
 /* One step: decay, moments, bias correction, clipping, the bf16 copy. */
 Test(kernels_elementwise, adamw) {
     for (int n = 1; n < 200000; n = n * 60 + 5)
