@@ -366,3 +366,44 @@ Test(families, llava_next_video) {
 Test(families, llava_video) {
     check_family("llava_video");
 }
+
+/* A folder that lacks a tensor, or has one of another shape, says which; frames of another size are refused.
+ */
+Test(families, says_what_is_wrong) {
+    lpo_error err = {0};
+    char *root = temp_dir(), dir[128];
+    lpo_model *m;
+    snprintf(dir, sizeof dir, "%s/m", root);
+    MUST(lpo_model_init(dir, &(lpo_init_options){.family = "llava_next_video", .size = "tiny", .seed = 1},
+                        &err));
+    static const char *const edits[][3] = {
+        {"\"num_hidden_layers\": 3,\n    \"num_attention_heads\": 2,\n    \"patch", "4", "encoder.layers.3."},
+        {"\"image_size\": 56", "70",
+         "position_embedding.weight is [17, 128], but config.json asks for [26, 128]"},
+        {"\"intermediate_size\": 384,\n    \"num_hidden_layers\": 3,\n    \"num_attention_heads\": 2,\n    "
+         "\"num_key",
+         "380", "gate_proj.weight is [384, 128], but config.json asks for [380, 128]"}};
+    char path[160], *text;
+    size_t n;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    MUST(lpo_file_read(&text, &n, path, 1 << 20, &err));
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char *at = strstr(text, edits[i][0]), *copy = strdup(text);
+        cr_assert(at, "%s", edits[i][0]);
+        char *value = copy + (strchr(at, ':') + 2 - text);
+        memmove(value + strlen(edits[i][1]), value + strcspn(value, ",\n"),
+                strlen(value + strcspn(value, ",\n")) + 1);
+        memcpy(value, edits[i][1], strlen(edits[i][1]));
+        MUST(lpo_file_write(path, copy, strlen(copy), &err));
+        cr_expect_eq(lpo_model_load(&m, dir, NULL, &err), LPO_EFORMAT);
+        cr_expect(strstr(err.msg, edits[i][2]), "\"%s\" lacks \"%s\"", err.msg, edits[i][2]);
+        free(copy);
+    }
+    MUST(lpo_file_write(path, text, n, &err));
+    free(text);
+    m = open_small(dir, "cpu", "f32");
+    cr_expect_eq(lpo_clip_check(m, &(lpo_clip_input){(float[1]){0}, 2, 4, 6, 1}, &err), LPO_EINVAL);
+    cr_expect(strstr(err.msg, "4 x 6 patches, but the tower's are 4 x 4"), "%s", err.msg);
+    lpo_model_destroy(m);
+    MUST(lpo_dir_remove(dir, &err));
+}
