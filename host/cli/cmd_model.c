@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_model.c -- leanpo model info: what a folder holds and what it would take, before anything is loaded. */
+/* cmd_model.c -- leanpo model info: what a folder holds and what it would take, before anything is loaded;
+ * leanpo model merge: adapters added to the weights they are for. */
 #include "cli.h"
 #include "leanpo/model.h"
 
@@ -7,10 +8,10 @@
 #include <string.h>
 
 static json_t *part_json(const lpo_memory_part *p) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights, "gradients",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights, "gradients",
                      (json_int_t)p->grads, "optimizer", (json_int_t)p->optimizer, "activations",
-                     (json_int_t)p->activations, "cache", (json_int_t)p->cache, "total",
-                     (json_int_t)p->total);
+                     (json_int_t)p->activations, "cache", (json_int_t)p->cache, "host", (json_int_t)p->host,
+                     "total", (json_int_t)p->total);
 }
 
 static int print_json(const lpo_model_info *i, const lpo_model_memory *m, const lpo_memory_options *o) {
@@ -25,9 +26,9 @@ static int print_json(const lpo_model_info *i, const lpo_model_memory *m, const 
 
 static void print_part(const char *name, const lpo_memory_part *p) {
     const double G = 1024.0 * 1024 * 1024;
-    printf("  %-10s %9.3f %9.3f %9.3f %11.3f %8.3f %9.3f\n", name, (double)p->weights / G,
+    printf("  %-10s %9.3f %9.3f %9.3f %11.3f %8.3f %8.3f %9.3f\n", name, (double)p->weights / G,
            (double)p->grads / G, (double)p->optimizer / G, (double)p->activations / G, (double)p->cache / G,
-           (double)p->total / G);
+           (double)p->host / G, (double)p->total / G);
 }
 
 static void print_text(const lpo_model_info *i, const lpo_model_memory *m, const lpo_memory_options *o) {
@@ -38,7 +39,7 @@ static void print_text(const lpo_model_info *i, const lpo_model_memory *m, const
     printf("memory in GiB, %s, %d pair%s of %d frames (%lld video tokens, %lld in a sequence)%s:\n", o->dtype,
            o->n_pairs, o->n_pairs == 1 ? "" : "s", o->n_frames, (long long)m->n_video,
            (long long)m->n_sequence, o->no_checkpoint ? ", every activation kept" : ", layers recomputed");
-    puts("               weights gradients optimizer activations    cache     total");
+    puts("               weights gradients optimizer activations    cache     host     total");
     print_part("train", &m->train);
     print_part("LoRA", &m->lora);
     print_part("inference", &m->inference);
@@ -46,7 +47,29 @@ static void print_text(const lpo_model_info *i, const lpo_model_memory *m, const
            (long long)m->lora_values);
 }
 
+static int merge(int argc, char **argv) {
+    const char *model = NULL, *adapter = NULL, *out = NULL, *dtype = NULL;
+    int n_rest, rc;
+    const cli_option opts[] = {
+        {"model", CLI_STR, &model, "DIR", "the model the adapters are for (default: the one they name)"},
+        {"adapter", CLI_STR, &adapter, "DIR", "LoRA adapters (PEFT's folder)"},
+        {"out", CLI_STR, &out, "DIR", "the merged model"},
+        {"dtype", CLI_STR, &dtype, "T", "of its weights: f32 (default), bf16"},
+        {0},
+    };
+    if ((rc = cli_parse("model merge", opts, argc, argv, &n_rest, NULL, NULL))) return rc;
+    if (n_rest || !adapter || !out)
+        return cli_usage("model", "write: leanpo model merge [--model DIR] --adapter DIR --out DIR");
+    lpo_error err;
+    if (lpo_model_merge(out, model ? model : adapter, model ? adapter : NULL, dtype, &err))
+        return cli_fail("model", &err);
+    printf("%s\n", out);
+    return CLI_OK;
+}
+
 int cmd_model(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "merge")) return merge(argc - 1, argv + 1);
+
     lpo_memory_options o = lpo_memory_options_default();
     const char *size = NULL;
     int json = 0, n_rest, rc;
@@ -63,7 +86,8 @@ int cmd_model(int argc, char **argv) {
         {0},
     };
     if ((rc = cli_parse("model", opts, argc, argv, &n_rest, NULL, NULL))) return rc;
-    if (n_rest != 2 || strcmp(argv[1], "info")) return cli_usage("model", "write: leanpo model info DIR");
+    if (n_rest != 2 || strcmp(argv[1], "info"))
+        return cli_usage("model", "write: leanpo model info DIR, or leanpo model merge --help");
     if (size && sscanf(size, "%dx%d", &o.height, &o.width) != 2)
         return cli_usage("model", "--size %s: write HEIGHTxWIDTH", size);
     lpo_error err;

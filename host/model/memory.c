@@ -96,6 +96,7 @@ typedef struct example {
     lpo_clip_input *clips;
     lpo_model_batch batch;
     int32_t n_video;
+    int64_t patch_bytes; /* of one clip */
 } example;
 
 static void example_clear(example *e) {
@@ -131,6 +132,7 @@ static lpo_status example_make(example *e, const lpo_model *m, const lpo_memory_
                         (long long)len, (long long)video, m->config.max_positions);
     const size_t n_seqs = 2 * (size_t)o->n_pairs;
     e->n_video = (int32_t)video;
+    e->patch_bytes = rows * m->layout.patch_w->shape[1] * (int64_t)sizeof *e->patches;
     e->patches = calloc((size_t)(rows * m->layout.patch_w->shape[1]), sizeof *e->patches);
     e->ids = calloc((size_t)len, sizeof *e->ids);
     e->seqs = calloc(n_seqs, sizeof *e->seqs);
@@ -177,6 +179,13 @@ static int64_t count_lora(const lpo_layout *l, int64_t rank) {
     return n;
 }
 
+/* Beside the device: code, codecs and decoded frames (some 32 MiB), the patches as read, as packed and as
+ * sent; and, to save a checkpoint, one shard of it. */
+static int64_t host_bytes(const example *e, int64_t saved) {
+    const int64_t shard = (int64_t)5000 << 20, process = (int64_t)32 << 20;
+    return process + 3 * e->patch_bytes * e->batch.n_clips + (saved < shard ? saved : shard);
+}
+
 /* Gradient f32, two moments, and a master copy where the values are kept in less. */
 static int64_t state_bytes(int64_t n_values, int32_t dtype, int64_t *grads) {
     *grads += 4 * n_values;
@@ -204,12 +213,16 @@ static lpo_status fill(lpo_model_memory *out, lpo_model *m, const lpo_memory_opt
     if (!st) st = plan_pass(&out->train.activations, m, &e.batch, "all", !o->no_checkpoint, err);
     if (!st) st = plan_pass(&out->lora.activations, m, &e.batch, "llm", !o->no_checkpoint, err);
     lpo_model_batch one = e.batch;
+    out->train.host = host_bytes(&e, size * n);
+    out->lora.host = host_bytes(&e, size * adapters);
+    e.batch.n_clips = 1;
+    out->inference.host = host_bytes(&e, 0);
     one.n_clips = one.n_seqs = 1;
     if (!st) st = plan_pass(&out->inference.activations, m, &one, "", false, err);
     lpo_memory_part *all[] = {&out->train, &out->lora, &out->inference};
     for (int i = 0; i < 3; i++)
-        all[i]->total =
-            all[i]->weights + all[i]->grads + all[i]->optimizer + all[i]->activations + all[i]->cache;
+        all[i]->total = all[i]->weights + all[i]->grads + all[i]->optimizer + all[i]->activations +
+                        all[i]->cache + all[i]->host;
     example_clear(&e);
     return st;
 }

@@ -34,7 +34,8 @@ static void check_size(const char *family, const char *size, int64_t params, int
     cr_expect_eq(m.n_video, tokens, "%s: %lld tokens", family, (long long)m.n_video);
     cr_expect_eq(m.lora_values, lora, "%s: %lld values", family, (long long)m.lora_values);
     cr_expect_eq(m.inference.weights, 2 * params);
-    cr_expect_eq(m.lora.total, m.lora.weights + m.lora.grads + m.lora.optimizer + m.lora.activations);
+    cr_expect_eq(m.lora.total,
+                 m.lora.weights + m.lora.grads + m.lora.optimizer + m.lora.activations + m.lora.host);
     cr_expect_gt(m.train.activations, m.inference.activations);
     fprintf(stderr, "%s %s: train %.1f GiB (activations %.2f), LoRA %.1f (%.2f), inference %.1f (%.2f)\n",
             family, size, (double)m.train.total / (1 << 30), (double)m.train.activations / (1 << 30),

@@ -9,20 +9,28 @@
 typedef struct lpo_model lpo_model;
 
 typedef struct lpo_model_options {
-    const char *place; /* backbone devices in order of preference, e.g. "cpu" or "ref" (default "cpu") */
-    const char *dtype; /* storage of the parameters: "f32" (default), "bf16", "f64" (ref only) */
+    const char *place;   /* backbone devices in order of preference, e.g. "cpu" or "ref" (default "cpu") */
+    const char *dtype;   /* storage of the parameters: "f32" (default), "bf16", "f64" (ref only) */
+    const char *adapter; /* folder of LoRA adapters in PEFT's format for this model, or NULL */
 } lpo_model_options;
 LPO_API lpo_model_options lpo_model_options_default(void);
 
-/* config.json + *.safetensors. Errors name the file, the key or the missing / misshapen tensor. */
+/* config.json + *.safetensors. dir may be a folder of adapters alone: then its base_model_name_or_path is
+ * loaded with them. Errors name the file, the key or the missing / misshapen tensor. */
 LPO_API lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o,
                                   lpo_error *err);
 LPO_API void lpo_model_destroy(lpo_model *m); /* NULL accepted */
 
 /* Write config.json, model.safetensors (sharded over 5 GB with an index), generation_config.json, and copies
  * of the tokenizer and preprocessor files of the folder the model came from. Each file atomic; dtype NULL =
- * as stored. */
+ * as stored. A model with adapters: adapter_config.json, adapter_model.safetensors and the tokenizer files.
+ */
 LPO_API lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err);
+
+/* The model of `dir` with the adapters of `adapter` (NULL: dir is a folder of adapters) added to its weights,
+ * as a model folder. dtype of the sums and of the file: "bf16", "f32"; NULL: "f32". */
+LPO_API lpo_status lpo_model_merge(const char *out, const char *dir, const char *adapter, const char *dtype,
+                                   lpo_error *err);
 
 typedef struct lpo_init_options {
     const char *family;    /* "qwen2_vl", "qwen2_5_vl", "llava_next_video", "llava_video" */
@@ -59,9 +67,9 @@ typedef struct lpo_memory_options {
 } lpo_memory_options;
 LPO_API lpo_memory_options lpo_memory_options_default(void);
 
-/* Bytes. */
+/* Bytes. host is not the device's: the process, its input, and the shard being saved; total has it too. */
 typedef struct lpo_memory_part {
-    int64_t weights, grads, optimizer, activations, cache, total;
+    int64_t weights, grads, optimizer, activations, cache, host, total;
 } lpo_memory_part;
 typedef struct lpo_model_memory {
     int64_t n_video, n_sequence;            /* tokens of a clip; of a sequence */
