@@ -60,6 +60,7 @@ int cmd_pairs(int argc, char **argv) {
     int json = 0, n_rest, rc;
     const cli_option opts[] = {
         {"model", CLI_STR, &o.model, "DIR", "Hugging Face model folder: the policy that answers"},
+        {"adapter", CLI_STR, &o.adapter, "DIR", "LoRA adapters for it (PEFT's folder)"},
         {"data", CLI_STR, &o.data, "qa.jsonl", "questions with answers"},
         {"out", CLI_STR, &o.out, "pairs.jsonl", "pairs in TRL's form; OUT.partial until it is whole"},
         {"resume", CLI_FLAG, &o.resume, NULL,

@@ -32,6 +32,27 @@ int cli_train_option(void *user, const char *name, const char *value) {
     return 0;
 }
 
+/* --lora r=64,alpha=16,dropout=0,rslora=1 or --lora 64: the lora_* options in one. */
+static int set_lora(lpo_train_options *o, const char *spec) {
+    static const char *const key[][2] = {
+        {"r", "lora_r"}, {"alpha", "lora_alpha"}, {"dropout", "lora_dropout"}, {"rslora", "use_rslora"}};
+    char text[256], *at = text;
+    lpo_error err;
+    if (snprintf(text, sizeof text, "%s", spec) >= (int)sizeof text)
+        return cli_usage("train", "--lora %.40s...: too long", spec);
+    for (char *word; (word = strsep(&at, ","));) {
+        char *value = strchr(word, '=');
+        const char *name = value ? NULL : "lora_r";
+        if (value) *value++ = 0;
+        for (int i = 0; i < 4 && value; i++)
+            if (!strcmp(word, key[i][0])) name = key[i][1];
+        if (!name) return cli_usage("train", "--lora: no \"%s\" (r=N,alpha=X,dropout=X,rslora=0|1)", word);
+        if (lpo_train_options_set(o, name, value ? value : word, &err))
+            return cli_usage("train", "%s", err.msg);
+    }
+    return CLI_OK;
+}
+
 static void list_train_options(void) {
     static const char *const arg[] = {"N", "X", "S", "0|1"};
     for (int i = 0; lpo_train_option_at(i); i++) {
@@ -65,13 +86,15 @@ static int print_result(const lpo_train_result *r, int json) {
 }
 
 int cmd_train(int argc, char **argv) {
-    const char *config = NULL;
+    const char *config = NULL, *lora = NULL;
     int json = 0, resume = 0, separate = 0, n_rest, rc;
     cli_rounds rounds = cli_rounds_default();
     const cli_option opts[] = {
         {"config", CLI_STR, &config, "F.json", "options from a file; flags after it win"},
         CLI_ROUNDS_OPTIONS(rounds),
         {"resume", CLI_FLAG, &resume, NULL, "go on from the last checkpoint of --out"},
+        {"lora", CLI_STR, &lora, "r=64,...",
+         "train adapters: r, alpha, dropout, rslora (the --lora-* options)"},
         {"no-shared-prefix", CLI_FLAG, &separate, NULL, "--shared-prefix 0"},
         {"json", CLI_FLAG, &json, NULL, "the result as JSON"},
         {0},
@@ -93,6 +116,7 @@ int cmd_train(int argc, char **argv) {
     if (rc == -1) list_train_options();
     if (!rc && n_rest) rc = cli_usage("train", "unexpected argument \"%s\"", argv[1]);
     if (!rc && resume && lpo_train_options_set(o, "resume", "1", &err)) rc = cli_fail("train", &err);
+    if (!rc && lora) rc = set_lora(o, lora);
     if (!rc && separate && lpo_train_options_set(o, "shared_prefix", "0", &err)) rc = cli_fail("train", &err);
     if (!rc && rounds.n) {
         rc = cli_rounds_run(&rounds, o, resume, json);

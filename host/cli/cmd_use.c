@@ -9,6 +9,7 @@
 
 #define MODEL_OPTIONS(o)                                                                                     \
     {"model", CLI_STR, &(o).model, "DIR", "Hugging Face model folder"},                                      \
+        {"adapter", CLI_STR, &(o).adapter, "DIR", "LoRA adapters for it (PEFT's folder)"},                   \
         {"place", CLI_STR, &(o).place, "SPEC", "stage=device,... or one device (cpu, ref)"},                 \
         {"chat-template", CLI_STR, &(o).chat_template, "NAME",                                               \
          "chatml, vicuna, llava_qwen, llava_onevision"},                                                     \

@@ -3,6 +3,7 @@
  * Vision: patch GEMM, blocks (attention within a frame or a window of it), merger or projector and pool.
  * Text: embeddings with the video rows mixed in, blocks, then final norm and log-probabilities of the rows
  * that predict a response token only. */
+#include "model/lora_parts.h"
 #include "model/pack.h"
 
 #include <math.h>
@@ -18,8 +19,8 @@ static lpo_val param(lpo_tape *t, lpo_param *p) {
     return p ? lpo_tape_param(t, p) : LPO_NONE;
 }
 
-static lpo_val linear(lpo_tape *t, lpo_val x, lpo_param *w, lpo_param *b) {
-    return lpo_tape_linear(t, x, param(t, w), param(t, b));
+static lpo_val linear(lpo_tape *t, lpo_model *m, lpo_val x, lpo_param *w, lpo_param *b) {
+    return lpo_lora_add(t, m, x, lpo_tape_linear(t, x, param(t, w), param(t, b)), w);
 }
 
 static lpo_val norm(lpo_tape *t, lpo_val x, lpo_param *w, lpo_param *b, const lpo_block_config *c) {
@@ -36,21 +37,23 @@ static lpo_val attend(lpo_tape *t, lpo_val qkv, int32_t dtype, const lpo_block_c
                                 c->d_head, scale);
 }
 
-static lpo_val block(lpo_tape *t, lpo_val x, const lpo_block *w, int32_t dtype, const lpo_block_config *c,
+static lpo_val block(lpo_tape *t, lpo_model *m, lpo_val x, const lpo_block *w, const lpo_block_config *c,
                      const attention *a) {
     lpo_val h = norm(t, x, w->norm1_w, w->norm1_b, c);
-    h = linear(t, h, w->qkv_w, w->qkv_b);
+    h = linear(t, m, h, w->qkv_w, w->qkv_b);
     if (a->cos != LPO_NONE) h = lpo_tape_rope(t, h, a->cos, a->sin, c->n_q + c->n_kv, c->d_head);
-    h = attend(t, h, dtype, c, a);
-    x = lpo_tape_add(t, x, linear(t, h, w->out_w, w->out_b));
+    h = attend(t, h, m->dtype, c, a);
+    x = lpo_tape_add(t, x, linear(t, m, h, w->out_w, w->out_b));
     h = norm(t, x, w->norm2_w, w->norm2_b, c);
-    h = lpo_tape_act(t, linear(t, h, w->up_w, w->up_b), c->act);
-    return lpo_tape_add(t, x, linear(t, h, w->down_w, w->down_b));
+    h = lpo_tape_act(t, linear(t, m, h, w->up_w, w->up_b), c->act);
+    return lpo_tape_add(t, x, linear(t, m, h, w->down_w, w->down_b));
 }
 
 static bool any_trainable(const lpo_model *m, lpo_group last) {
     for (int i = 0; i < m->layout.n_slots; i++)
         if (m->layout.slots[i].group <= last && m->layout.slots[i].p.trainable) return true;
+    for (int i = m->layout.n_slots; last == LPO_GROUP_LLM && i < m->n_params; i++)
+        if (m->params[i]->trainable) return true;
     return false;
 }
 
@@ -66,7 +69,7 @@ static lpo_val record_patches(lpo_tape *t, lpo_model *m, const lpo_packed *p) {
     const int64_t shape[2] = {p->n_patches, l->patch_w->shape[1]};
     lpo_val x = lpo_tape_input(t, LPO_F32, 2, shape, p->patches);
     if (m->dtype != LPO_F32) x = lpo_tape_cast(t, x, m->dtype);
-    x = linear(t, x, l->patch_w, l->patch_b);
+    x = linear(t, m, x, l->patch_w, l->patch_b);
     if (p->class_mix)
         x = lpo_tape_rowmix(t, x, param(t, l->class_w), table(t, p->n_vision, 1, p->class_mix), LPO_NONE);
     if (p->position_mix)
@@ -92,8 +95,8 @@ static lpo_val record_projector(lpo_tape *t, lpo_model *m, const lpo_packed *p, 
     if (l->merge_norm_w) x = norm(t, x, l->merge_norm_w, l->merge_norm_b, &v->block);
     if (group > 1) x = lpo_tape_reshape(t, x, 2, merged);
     if (p->video_mix && pool_first) x = mix_video(t, x, NULL, p);
-    x = lpo_tape_act(t, linear(t, x, l->merge1_w, l->merge1_b), m->config.projector_act);
-    x = linear(t, x, l->merge2_w, l->merge2_b);
+    x = lpo_tape_act(t, linear(t, m, x, l->merge1_w, l->merge1_b), m->config.projector_act);
+    x = linear(t, m, x, l->merge2_w, l->merge2_b);
     return p->video_mix && !pool_first ? mix_video(t, x, l->newline_w, p) : x;
 }
 
@@ -113,7 +116,7 @@ lpo_val lpo_record_vision(lpo_tape *t, lpo_model *m, const lpo_packed *p, bool c
     for (int i = 0; i < v->n_run; i++) {
         a.cu = p->window_cu && !v->full[i] ? windows : frames;
         if (checkpoint) lpo_tape_segment_begin(t);
-        x = block(t, x, &m->layout.vision[i], m->dtype, &v->block, &a);
+        x = block(t, m, x, &m->layout.vision[i], &v->block, &a);
         if (checkpoint) lpo_tape_segment_end(t, &x, 1);
     }
     return record_projector(t, m, p, x);
@@ -123,9 +126,10 @@ lpo_val lpo_record_decoder(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val cos, lp
                            lpo_val prefix, bool checkpoint, const lpo_cache *cache) {
     attention a = {.cos = cos, .sin = sin, .cu = cu, .prefix = prefix, .cache = cache};
     checkpoint = checkpoint && any_trainable(m, LPO_GROUP_LLM);
+    lpo_lora_begin(m);
     for (a.layer = 0; a.layer < m->config.n_layers; a.layer++) {
         if (checkpoint) lpo_tape_segment_begin(t);
-        x = block(t, x, &m->layout.text[a.layer], m->dtype, &m->config.block, &a);
+        x = block(t, m, x, &m->layout.text[a.layer], &m->config.block, &a);
         if (checkpoint) lpo_tape_segment_end(t, &x, 1);
     }
     return x;
@@ -178,7 +182,9 @@ lpo_status lpo_model_record(lpo_forward_out *out, lpo_tape *t, lpo_model *m, con
         }
     }
     const int64_t shape[1] = {N};
+    if (m->lora) m->lora->dropout_seed = o ? o->dropout_seed : 0;
     lpo_val h = lpo_record_rows(t, m, record_trunk(t, m, &p, o && o->checkpoint), row, N);
+    if (m->lora) m->lora->dropout_seed = 0;
     lpo_val goal = lpo_tape_input(t, LPO_I32, 1, shape, target);
     const bool stats = o && o->want_stats;
     out->logp = lpo_tape_logprob(t, h, param(t, m->layout.head_w), goal, 0, stats ? &out->entropy : NULL,

@@ -28,6 +28,7 @@ typedef struct lpo_slot {
     bool unused; /* on disk, and no part of the computation: kept as read, never trained */
     int n_parts;
     lpo_part part[3];
+    struct lpo_adapter *adapter[3]; /* of the parts; NULL: none */
 } lpo_slot;
 
 /* One transformer block; absent biases are NULL. */

@@ -2,7 +2,8 @@
 /* load.c -- a Hugging Face folder becomes a model.
  * Tensors are converted to the storage dtype piece by piece on their way from the mapping to the device, so a
  * load needs no second copy of the model in memory. */
-#include "model/parts.h"
+#include "base/file.h"
+#include "model/lora_parts.h"
 #include "tensor/dtype.h"
 #include "tensor/safetensors.h"
 
@@ -101,8 +102,7 @@ static lpo_status load_all(lpo_model *m, lpo_error *err) {
     return st;
 }
 
-lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o, lpo_error *err) {
-    *out = NULL;
+static lpo_status load_folder(lpo_model **out, const char *dir, const lpo_model_options *o, lpo_error *err) {
     const lpo_model_options given = o ? *o : lpo_model_options_default();
     const char *place = given.place ? given.place : "cpu", *dtype_name = given.dtype ? given.dtype : "f32";
     lpo_model_config c;
@@ -123,6 +123,35 @@ lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_opti
     if (!st) st = load_all(m, err);
     json_decref(json);
     lpo_devices_release(devices);
+    if (st)
+        lpo_model_destroy(m);
+    else
+        *out = m;
+    return st;
+}
+
+/* A folder with adapters and no model stands for its base with them. */
+static bool is_adapter(const char *dir) {
+    char *config = lpo_path_join(dir, "config.json"), *adapter = lpo_path_join(dir, "adapter_config.json");
+    const bool is = config && adapter && !lpo_path_exists(config) && lpo_path_exists(adapter);
+    free(adapter);
+    free(config);
+    return is;
+}
+
+lpo_status lpo_model_load(lpo_model **out, const char *dir, const lpo_model_options *o, lpo_error *err) {
+    const char *adapter = o ? o->adapter : NULL;
+    char *base = NULL;
+    lpo_model *m = NULL;
+    lpo_status st = LPO_OK;
+    *out = NULL;
+    if (!adapter && is_adapter(dir)) {
+        adapter = dir;
+        st = lpo_lora_base(&base, dir, err);
+    }
+    if (!st) st = load_folder(&m, base ? base : dir, o, err);
+    if (!st && adapter) st = lpo_lora_load(m, adapter, err);
+    free(base);
     if (st)
         lpo_model_destroy(m);
     else

@@ -2,7 +2,7 @@
 /* model.c -- a model's life: devices, parameter and gradient memory, what is trainable, clones.
  * Parameters have a buffer each (they are loaded one by one and never move); gradients are one buffer, so
  * that zeroing them and taking their norm are single passes. */
-#include "model/parts.h"
+#include "model/lora_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +71,9 @@ lpo_status lpo_model_create(lpo_model **out, const lpo_model_config *c, json_t *
     m->dtype = dtype;
     lpo_status st = lpo_layout_create(&m->layout, c, err);
     if (st) goto fail;
-    m->params = lpo_arena_alloc(m->layout.arena, (size_t)m->layout.n_slots, sizeof(lpo_param *));
+    m->own_params = lpo_arena_alloc(m->layout.arena, (size_t)m->layout.n_slots, sizeof(lpo_param *));
+    m->params = m->own_params;
+    m->n_params = m->layout.n_slots;
     m->dir = strdup(dir);
     m->scratch = lpo_arena_create(1 << 20);
     if (!m->params || !m->dir || !m->scratch) {
@@ -113,6 +115,7 @@ lpo_status lpo_model_alloc_params(lpo_model *m, lpo_error *err) {
 void lpo_model_destroy(lpo_model *m) {
     if (!m) return;
     if (m->devices) {
+        lpo_lora_destroy(m);
         driver_of(m)->release(m->grads);
         for (int i = 0; i < m->layout.n_slots; i++) driver_of(m)->release(m->layout.slots[i].p.data);
     }
@@ -125,7 +128,7 @@ void lpo_model_destroy(lpo_model *m) {
 }
 
 lpo_param *const *lpo_model_params(lpo_model *m, int *n) {
-    *n = m->layout.n_slots;
+    *n = m->n_params;
     return m->params;
 }
 
@@ -137,13 +140,13 @@ static void drop_grads(lpo_model *m) {
     driver_of(m)->release(m->grads);
     m->grads = NULL;
     m->grads_count = 0;
-    for (int i = 0; i < m->layout.n_slots; i++) m->params[i]->grad = NULL;
+    for (int i = 0; i < m->n_params; i++) m->params[i]->grad = NULL;
 }
 
 lpo_status lpo_model_alloc_grads(lpo_model *m, lpo_error *err) {
     const size_t size = m->dtype == LPO_F64 ? 8 : 4, unit = ALIGN_BYTES / size;
     drop_grads(m);
-    for (int i = 0; i < m->layout.n_slots; i++) {
+    for (int i = 0; i < m->n_params; i++) {
         lpo_param *p = m->params[i];
         if (!p->trainable) continue;
         p->grad_offset_bytes = m->grads_count * size;
@@ -153,7 +156,7 @@ lpo_status lpo_model_alloc_grads(lpo_model *m, lpo_error *err) {
     lpo_status st =
         driver_of(m)->alloc(&m->grads, m->devices->placement.device[0], m->grads_count * size, err);
     if (st) return lpo_fail_in(err, st, "gradients (%zu bytes)", m->grads_count * size);
-    for (int i = 0; i < m->layout.n_slots; i++)
+    for (int i = 0; i < m->n_params; i++)
         if (m->params[i]->trainable) m->params[i]->grad = m->grads;
     return lpo_model_zero_grads(m, err);
 }
@@ -170,24 +173,27 @@ lpo_status lpo_model_zero_grads(lpo_model *m, lpo_error *err) {
     return st ? st : driver_of(m)->wait(d, err);
 }
 
+enum { LORA = LPO_N_GROUPS, N_NAMES }; /* of groups that can be trained */
+
 lpo_status lpo_model_set_trainable(lpo_model *m, const char *groups, lpo_error *err) {
-    static const char *const names[LPO_N_GROUPS] = {"vision", "projector", "llm"};
-    bool on[LPO_N_GROUPS] = {false};
+    static const char *const names[N_NAMES] = {"vision", "projector", "llm", "lora"};
+    bool on[N_NAMES] = {false};
     for (const char *at = groups; *at;) {
         size_t n = strcspn(at, ",");
         bool known = n == 3 && !memcmp(at, "all", 3);
-        for (int g = 0; g < LPO_N_GROUPS; g++)
-            if (known || (n == strlen(names[g]) && !memcmp(at, names[g], n))) on[g] = true;
-        for (int g = 0; g < LPO_N_GROUPS && !known; g++)
-            known = n == strlen(names[g]) && !memcmp(at, names[g], n);
+        for (int g = 0; g < N_NAMES; g++)
+            if ((known && g < LPO_N_GROUPS) || (n == strlen(names[g]) && !memcmp(at, names[g], n)))
+                on[g] = true;
+        for (int g = 0; g < N_NAMES && !known; g++) known = n == strlen(names[g]) && !memcmp(at, names[g], n);
         if (!known)
             return lpo_fail(err, LPO_EINVAL,
-                            "trainable group \"%.*s\" is not known (llm, projector, vision, all)",
+                            "trainable group \"%.*s\" is not known (llm, projector, vision, all, lora)",
                             (int)(n < 40 ? n : 40), at);
         at += at[n] ? n + 1 : n;
     }
     for (int i = 0; i < m->layout.n_slots; i++)
         m->params[i]->trainable = on[m->layout.slots[i].group] && !m->layout.slots[i].unused;
+    for (int i = m->layout.n_slots; i < m->n_params; i++) m->params[i]->trainable = on[LORA];
     return LPO_OK;
 }
 

@@ -32,9 +32,10 @@ typedef struct lpo_model_batch {
 } lpo_model_batch;
 
 typedef struct lpo_forward_options {
-    bool checkpoint; /* recompute each block's activations in the backward pass */
-    bool want_stats; /* entropy and hit too */
-    bool separate;   /* every sequence in full, nothing shared between neighbours */
+    bool checkpoint;       /* recompute each block's activations in the backward pass */
+    bool want_stats;       /* entropy and hit too */
+    bool separate;         /* every sequence in full, nothing shared between neighbours */
+    uint64_t dropout_seed; /* of the adapters, another for every pass of a training; 0: none is dropped */
 } lpo_forward_options;
 
 typedef struct lpo_forward_out {
@@ -59,9 +60,10 @@ const lpo_placement *lpo_model_placement(const lpo_model *m);
  * set); release with the model. lpo_model_set_trainable first. */
 lpo_status lpo_model_alloc_grads(lpo_model *m, lpo_error *err);
 lpo_status lpo_model_zero_grads(lpo_model *m, lpo_error *err);
-/* groups: comma list of "llm", "projector", "vision" (embeddings, norms and lm_head belong to llm) or "all".
- */
+/* groups: comma list of "llm", "projector", "vision" (embeddings, norms and lm_head belong to llm), "all"
+ * (these three), or "lora" (the adapters; nothing when there are none). */
 lpo_status lpo_model_set_trainable(lpo_model *m, const char *groups, lpo_error *err);
-/* A second model with the same config, copied parameters, none trainable (the reference model). */
+/* A second model with the same config, copied parameters, none trainable, without adapters (the reference
+ * model). */
 lpo_status lpo_model_clone(lpo_model **out, lpo_model *m, lpo_error *err);
 #endif

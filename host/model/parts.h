@@ -15,7 +15,10 @@ typedef struct lpo_devices {
 struct lpo_model {
     lpo_model_config config;
     lpo_layout layout;
-    lpo_param **params; /* of layout.slots, in order */
+    lpo_param **own_params; /* of layout.slots, in order */
+    lpo_param **params;     /* those, and the adapters' behind them */
+    int n_params;
+    struct lpo_lora *lora; /* NULL: no adapters */
     lpo_devices *devices;
     lpo_buffer *grads;       /* one for all trainable parameters, or NULL */
     size_t grads_count;      /* elements in it */

@@ -3,6 +3,7 @@
  * Weights first, config.json last: a folder with a config.json is whole. Each file is atomic. Shards are
  * planned before the first is written, because their names count them. */
 #include "base/file.h"
+#include "model/lora.h"
 #include "model/parts.h"
 #include "tensor/dtype.h"
 #include "tensor/safetensors.h"
@@ -252,11 +253,22 @@ static lpo_status fill_from_model(void *user, void *dst, const lpo_slot *s, cons
 
 lpo_status lpo_model_save(lpo_model *m, const char *dir, const char *dtype, lpo_error *err) {
     saver v = {m, m->dtype};
+    if (m->lora) return lpo_lora_save(m, dir, err);
     lpo_status st = dtype ? lpo_model_dtype(&v.dtype, dtype, err) : LPO_OK;
     if (!st) st = lpo_dir_create(dir, err);
     if (!st)
         st = lpo_weights_write(dir, &m->layout, m->style, v.dtype, SHARD_BYTES, fill_from_model, &v, err);
     if (!st) st = lpo_side_files_copy(dir, m->dir, false, err);
     if (!st) st = lpo_config_save(dir, m->json, &m->config, v.dtype, err);
+    return st;
+}
+
+lpo_status lpo_model_merge(const char *out, const char *dir, const char *adapter, const char *dtype,
+                           lpo_error *err) {
+    lpo_model *m;
+    lpo_status st = lpo_model_load(&m, dir, &(lpo_model_options){.dtype = dtype, .adapter = adapter}, err);
+    if (!st) st = lpo_lora_merge(m, err);
+    if (!st) st = lpo_model_save(m, out, NULL, err);
+    lpo_model_destroy(m);
     return st;
 }

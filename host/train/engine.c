@@ -140,8 +140,10 @@ lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, 
                               bool both, bool train, lpo_error *err) {
     lpo_model_batch mb;
     lpo_forward_out f;
-    const lpo_forward_options fo = {
-        .checkpoint = train && e->checkpoint, .want_stats = true, .separate = e->separate};
+    const lpo_forward_options fo = {.checkpoint = train && e->checkpoint,
+                                    .want_stats = true,
+                                    .separate = e->separate,
+                                    .dropout_seed = train ? e->dropout_seed : 0};
     const double t0 = lpo_now_s();
     lpo_arena_reset(e->arena);
     lpo_tape_reset(e->tape);

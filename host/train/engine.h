@@ -25,8 +25,9 @@ typedef struct lpo_engine {
     lpo_model *model;
     lpo_tape *tape;
     lpo_arena *arena;
-    bool checkpoint; /* recompute activations in the backward pass */
-    bool separate;   /* do not share what chosen and rejected have in common */
+    bool checkpoint;       /* recompute activations in the backward pass */
+    bool separate;         /* do not share what chosen and rejected have in common */
+    uint64_t dropout_seed; /* of the next training pass, when there are adapters with dropout */
     lpo_val logp, dlogp;
     int n_forward;                          /* steps of the forward pass */
     double record_s, forward_s, backward_s; /* spent so far */

@@ -67,6 +67,13 @@ typedef enum lpo_resume_rule {
       "compute what chosen and rejected have in common (video, question) once")                              \
     X(train_groups, "", STR, "llm", 0, 0, NULL, REFUSE,                                                      \
       "what is trained: comma list of llm, projector, vision, or all")                                       \
+    X(lora_r, "", INT, "0", 0, 65536, NULL, REFUSE,                                                          \
+      "rank of LoRA adapters, trained instead of the model; 0 = none")                                       \
+    X(lora_alpha, "", REAL, "16", 0, 1e9, NULL, REFUSE, "adapters are scaled by alpha/r")                    \
+    X(lora_dropout, "", REAL, "0.05", 0, 0.99, NULL, REFUSE, "share of an adapter's inputs left out")        \
+    X(lora_target_modules, "", STR, "", 0, 0, NULL, REFUSE,                                                  \
+      "Linears with adapters, e.g. q_proj,v_proj or layers.3.* (default: all of the decoder but lm_head)")   \
+    X(use_rslora, "", BOOL, "false", 0, 0, NULL, REFUSE, "scale by alpha/sqrt(r) instead")                   \
     X(dtype, "", STR, "", 0, 0, "f32|bf16|f64", REFUSE,                                                      \
       "storage of the parameters; bf16 keeps an f32 master copy")                                            \
     X(place, "", STR, "auto", 0, 0, NULL, REFUSE, "device, or stage=device,... e.g. backbone=cpu")           \

@@ -71,6 +71,7 @@ lpo_status pairs_options_to_json(json_t **out, const pairs_run *r, lpo_error *er
         (json_int_t)o->seed, "limit", (json_int_t)o->limit);
     free(model);
     if (!j) return lpo_fail(err, LPO_ENOMEM, "out of memory");
+    if (o->adapter) json_object_set_new(j, "adapter", hex(weights_of(o->adapter)));
     json_object_set_new(j, "judge_cmd", text_or_null(o->judge_cmd));
     json_object_set_new(j, "judge_url", text_or_null(o->judge_url));
     json_object_set_new(j, "judge_model", text_or_null(o->judge_model));

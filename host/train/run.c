@@ -3,6 +3,7 @@
 #include "train/run.h"
 
 #include "base/file.h"
+#include "model/lora.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,10 +125,41 @@ static lpo_status write_config(const lpo_run *r, lpo_error *err) {
 
 /* ---- model and data ---- */
 
+static bool holds(const char *dir, const char *name) {
+    char path[2 * LPO_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return lpo_path_exists(path);
+}
+
+/* dir: a model, or a checkpoint of adapters, which are for --model when that is a whole model. */
 static lpo_status open_session(lpo_session *out, const lpo_run *r, const char *dir, const char *place,
                                lpo_error *err) {
-    return lpo_session_open(out, dir, place, str(r, LPO_TRAIN_dtype), str(r, LPO_TRAIN_chat_template),
-                            (int)num(r, LPO_TRAIN_n_threads), err);
+    const char *adapter = NULL, *model = str(r, LPO_TRAIN_model);
+    if (!holds(dir, "config.json") && holds(model, "config.json")) {
+        adapter = dir;
+        dir = model;
+    }
+    return lpo_session_open(out, dir, adapter, place, str(r, LPO_TRAIN_dtype),
+                            str(r, LPO_TRAIN_chat_template), (int)num(r, LPO_TRAIN_n_threads), err);
+}
+
+/* New adapters on a fresh model; those it came with are trained on. */
+static lpo_status open_adapters(lpo_run *r, lpo_error *err) {
+    const lpo_lora_options *has = lpo_lora_of(r->session.model);
+    const lpo_lora_options o = {.r = (int32_t)num(r, LPO_TRAIN_lora_r),
+                                .alpha = real(r, LPO_TRAIN_lora_alpha),
+                                .dropout = real(r, LPO_TRAIN_lora_dropout),
+                                .rslora = lpo_train_bool(r->o, LPO_TRAIN_use_rslora),
+                                .targets = str(r, LPO_TRAIN_lora_target_modules)};
+    if ((o.r || has) && strcmp(str(r, LPO_TRAIN_train_groups), "llm"))
+        return lpo_fail(err, LPO_EINVAL,
+                        "--train-groups %s: with LoRA adapters nothing but them is trained; leave it out",
+                        str(r, LPO_TRAIN_train_groups));
+    if (!o.r) return LPO_OK;
+    if (has && has->r != o.r)
+        return lpo_fail(err, LPO_EINVAL, "--lora-r %d: the model's adapters have rank %d; leave it out", o.r,
+                        has->r);
+    return has ? LPO_OK : lpo_lora_attach(r->session.model, &o, r->state.seed, err);
 }
 
 static bool all_pairs(const lpo_dataset *d) {
@@ -250,7 +282,8 @@ static lpo_status open_optimizer(lpo_run *r, lpo_error *err) {
                          real(r, LPO_TRAIN_adam_epsilon), real(r, LPO_TRAIN_weight_decay),
                          real(r, LPO_TRAIN_max_grad_norm)};
     char path[2 * LPO_PATH_BYTES];
-    lpo_status s = lpo_model_set_trainable(r->session.model, str(r, LPO_TRAIN_train_groups), err);
+    const char *groups = lpo_lora_of(r->session.model) ? "lora" : str(r, LPO_TRAIN_train_groups);
+    lpo_status s = lpo_model_set_trainable(r->session.model, groups, err);
     if (!s) s = lpo_model_alloc_grads(r->session.model, err);
     if (!s) s = lpo_optimizer_create(&r->optimizer, r->session.model, &a, err);
     if (s || !r->resumed) return s;
@@ -290,6 +323,7 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
         return lpo_fail(err, LPO_ELIMIT, "a batch of %" PRId64 " records is over %d", r->batch, 1 << 20);
     lpo_status s = open_session(&r->session, r, r->resumed ? r->last : str(r, LPO_TRAIN_model),
                                 str(r, LPO_TRAIN_place), err);
+    if (!s) s = open_adapters(r, err);
     if (!s)
         s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
     if (!s) s = plan_steps(r, err);

@@ -77,8 +77,8 @@ static lpo_status open_card(lpo_session *s, const char *card, lpo_error *err) {
     return st;
 }
 
-lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *place, const char *dtype,
-                            const char *chat_template, int n_threads, lpo_error *err) {
+lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
+                            const char *dtype, const char *chat_template, int n_threads, lpo_error *err) {
     memset(out, 0, sizeof *out);
     if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
     out->n_threads = lpo_device_threads(n_threads);
@@ -87,10 +87,11 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     if (!s) s = lpo_place_stage(backbone, place, "backbone", err);
     lpo_model_options mo = lpo_model_options_default();
     mo.place = backbone;
+    mo.adapter = adapter && adapter[0] ? adapter : NULL;
     if (dtype && dtype[0]) mo.dtype = dtype;
     if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
     if (!s) lpo_model_get_info(&out->info, out->model);
-    if (!s) s = lpo_recipe_open(&out->recipe, model_dir, chat_template, err);
+    if (!s) s = lpo_recipe_open(&out->recipe, out->info.dir, chat_template, err);
     if (!s) s = open_card(out, card, err);
     if (s) lpo_session_close(out);
     return s;

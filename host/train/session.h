@@ -18,10 +18,11 @@ typedef struct lpo_session {
     lpo_prep_engine *prep_engine; /* recipe.prep's, when fpga_preprocess */
 } lpo_session;
 
-/* place: the whole --place string ("backbone=cpu,preprocess=cpu" or one device name) or NULL; n_threads 0 =
+/* adapter: a folder of LoRA adapters for the model, or NULL (model_dir may be one itself). place: the whole
+ * --place string ("backbone=cpu,preprocess=cpu" or one device name) or NULL; n_threads 0 =
  * all cores. */
-lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *place, const char *dtype,
-                            const char *chat_template, int n_threads, lpo_error *err);
+lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
+                            const char *dtype, const char *chat_template, int n_threads, lpo_error *err);
 void lpo_session_close(lpo_session *s); /* a zeroed one is fine */
 
 /* The device list of one stage in a --place string: "backbone=cpu,reduce=fpga" -> "cpu"; a bare name serves

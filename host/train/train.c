@@ -6,6 +6,7 @@
 #include "train/run.h"
 
 #include "base/clock.h"
+#include "base/rng.h"
 #include "base/trace.h"
 #include "profile/trace_file.h"
 
@@ -32,6 +33,8 @@ static double sum_of(const double *x, int64_t n) {
 static lpo_status micro_step(step_sums *f, lpo_run *r, const lpo_batch *b, int32_t first, int32_t n,
                              int64_t tokens_total, lpo_error *err) {
     lpo_rows rows;
+    lpo_rng rng = lpo_rng_init(r->state.seed, (uint64_t)(r->state.step + 1) << 20 | (uint32_t)first);
+    r->engine.dropout_seed = lpo_rng_u64(&rng) | 1;
     lpo_status s = lpo_engine_forward(&rows, &r->engine, b, first, n, r->pairs, true, err);
     if (s) return s;
     const int64_t n_w = rows.start_w[n], n_l = rows.start_l[n];

@@ -186,7 +186,7 @@ int main(int argc, char **argv) {
                  dir, &(lpo_init_options){.size = s->size, .config = s->config, .dtype = "f32", .seed = 1},
                  &err),
              &err);
-        must(lpo_model_load(&m, dir, &(lpo_model_options){"cpu", "f32"}, &err), &err);
+        must(lpo_model_load(&m, dir, &(lpo_model_options){.place = "cpu", .dtype = "f32"}, &err), &err);
         must(lpo_dir_remove(dir, &err), &err);
         batching(s, m);
         questions(s, m);

@@ -110,7 +110,7 @@ static void load_folder(problem *p, int i, const char *place) {
     if (!root) root = temp_dir();
     snprintf(dir, sizeof dir, "%s/%s", theirs ? theirs : root, p->name);
     if (!theirs) write_folder(dir, p->c, i);
-    MUST(lpo_model_load(&p->m, dir, &(lpo_model_options){place, "f32"}, &err));
+    MUST(lpo_model_load(&p->m, dir, &(lpo_model_options){.place = place, .dtype = "f32"}, &err));
     snprintf(saved, sizeof saved, "%s.saved", dir);
     if (theirs)
         MUST(lpo_model_save(p->m, saved, NULL, &err));

@@ -235,8 +235,10 @@ Test(folder, wrong_tensors_are_named) {
     refused(bad, "bad");
     refused("/nonexistent/folder", "/nonexistent/folder");
     lpo_model *m;
-    cr_assert_eq(lpo_model_load(&m, dir, &(lpo_model_options){"cpu", "f64"}, &err), LPO_EUNSUPPORTED);
-    cr_assert_neq(lpo_model_load(&m, dir, &(lpo_model_options){"gpx", "f32"}, &err), LPO_OK);
+    cr_assert_eq(lpo_model_load(&m, dir, &(lpo_model_options){.place = "cpu", .dtype = "f64"}, &err),
+                 LPO_EUNSUPPORTED);
+    cr_assert_neq(lpo_model_load(&m, dir, &(lpo_model_options){.place = "gpx", .dtype = "f32"}, &err),
+                  LPO_OK);
     cr_assert(strstr(err.msg, "gpx"), "%s", err.msg);
     MUST(lpo_dir_remove(dir, &err));
 }

@@ -28,8 +28,8 @@ static double worst(const char *place, const char *dtype, bool checkpoint) {
     lpo_safetensors *f;
     lpo_tape *t;
     cr_assert_eq(lpo_safetensors_open(&f, DIR "case.safetensors", &err), LPO_OK, "%s", err.msg);
-    cr_assert_eq(lpo_model_load(&m, DIR "model", &(lpo_model_options){place, dtype}, &err), LPO_OK, "%s",
-                 err.msg);
+    cr_assert_eq(lpo_model_load(&m, DIR "model", &(lpo_model_options){.place = place, .dtype = dtype}, &err),
+                 LPO_OK, "%s", err.msg);
     lpo_clip_input clips[3];
     lpo_seq_input seqs[4];
     const int32_t *clip_of = lpo_safetensors_find(f, "clip_of")->data;

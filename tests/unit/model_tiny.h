@@ -45,7 +45,7 @@ static inline void make_small(const char *dir, const char *config) {
 static inline lpo_model *open_small(const char *dir, const char *place, const char *dtype) {
     lpo_error err = {0};
     lpo_model *m;
-    MUST(lpo_model_load(&m, dir, &(lpo_model_options){place, dtype}, &err));
+    MUST(lpo_model_load(&m, dir, &(lpo_model_options){.place = place, .dtype = dtype}, &err));
     return m;
 }
 

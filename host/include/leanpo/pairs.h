@@ -13,6 +13,7 @@
 
 typedef struct lpo_pairs_options {
     const char *model, *data, *out; /* folder, QA lines, pairs */
+    const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
     const char *templates; /* "plain" (default), "world" or a folder: prior.txt, reflection.txt, judge.txt */
     const char *augment;   /* lpo_augment_parse's language; "none": y_l is made on V */

@@ -44,6 +44,7 @@ LPO_API lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, 
 
 typedef struct lpo_score_options {
     const char *model, *data, *out; /* out: JSONL, the input lines plus logps_*, rewards_* and n_tokens */
+    const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
     int token_logps; /* add per-token lists */
     int batch_size, n_threads;
@@ -60,6 +61,7 @@ LPO_API lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, 
 
 typedef struct lpo_eval_options {
     const char *model, *data, *out; /* out: JSONL of answers, or NULL */
+    const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
     int max_tokens, batch_size, n_threads;
     int64_t limit;
@@ -87,6 +89,7 @@ LPO_API lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo
 
 typedef struct lpo_generate_options {
     const char *model, *video, *prompt;
+    const char *adapter; /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template, *augment;
     const char *stop; /* the answer ends before this text, or NULL */
     int max_tokens, top_k, n_threads;
