@@ -10,7 +10,7 @@
 #include "tensor/dtype.h"
 #include "tensor/safetensors.h"
 
-#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,13 +98,18 @@ static json_t *target_modules(lpo_model *m) {
     return json_string(text);
 }
 
+/* PEFT's own files have a whole alpha as an integer. */
+static json_t *number(double x) {
+    return x == floor(x) && x < 1e15 ? json_integer((json_int_t)x) : json_real(x);
+}
+
 static lpo_status save_config(lpo_model *m, const char *dir, lpo_error *err) {
     char *path = lpo_path_join(dir, CONFIG), *base = realpath(m->dir, NULL);
     const lpo_lora_options *o = &m->lora->o;
     json_t *j =
-        json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:b, s:o, s:s, s:b, s:b, s:b, s:n, s:b}", "peft_type",
+        json_pack("{s:s, s:s, s:s, s:i, s:o, s:f, s:b, s:o, s:s, s:b, s:b, s:b, s:n, s:b}", "peft_type",
                   "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base ? base : m->dir, "r",
-                  o->r, "lora_alpha", o->alpha, "lora_dropout", o->dropout, "use_rslora", o->rslora,
+                  o->r, "lora_alpha", number(o->alpha), "lora_dropout", o->dropout, "use_rslora", o->rslora,
                   "target_modules", target_modules(m), "bias", "none", "fan_in_fan_out", 0, "inference_mode",
                   1, "init_lora_weights", 1, "modules_to_save", "use_dora", 0);
     lpo_status st =
