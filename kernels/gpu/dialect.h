@@ -22,14 +22,23 @@
 #define LOCAL                 __local
 #define LOCAL_PTR             __local
 #define FN                    static
-#define BARRIER               barrier(CLK_LOCAL_MEM_FENCE)
-#define GROUP(d)              ((i64)get_group_id(d))
-#define GROUPS(d)             ((i64)get_num_groups(d))
-#define LANE                  ((int)get_local_id(0))
-#define LOCAL_ARG             , __local float *lpo_pool
-#define LOCAL_POOL(p)         __local float *p = lpo_pool
-#define BITS_FLOAT(u)         as_float((uint)(u))
-#define FLOAT_BITS(f)         as_uint(f)
+#ifdef LPO_CPU
+#define FN_ALONE static __attribute__((noinline))
+#else
+#define FN_ALONE static
+#endif
+#define BARRIER         barrier(CLK_LOCAL_MEM_FENCE)
+#define GROUP(d)        ((i64)get_group_id(d))
+#define GROUPS(d)       ((i64)get_num_groups(d))
+#define LANE            ((int)get_local_id(0))
+#define LOCAL_ARG       , __local float *lpo_pool
+#define LOCAL_POOL(p)   __local float *p = lpo_pool
+#define LOAD8(p)        vload8(0, p)
+#define STORE8(p, v)    vstore8(v, 0, p)
+#define SET8(f)         ((float8)(f))
+#define MAD8(f, v, sum) fma((float8)(f), v, sum)
+#define BITS_FLOAT(u)   as_float((uint)(u))
+#define FLOAT_BITS(f)   as_uint(f)
 typedef long i64;
 #else
 #ifdef __CUDACC_VER_MAJOR__
@@ -85,6 +94,7 @@ static LPO_MATH inline float fmax(float a, float b) {
     return fmaxf(a, b);
 }
 #endif
+#define FN_ALONE FN
 #define GLOBAL
 #define LOCAL_PTR
 #define LOCAL_ARG
@@ -93,6 +103,26 @@ typedef long long i64;
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
+struct float8 {
+    float v[8];
+};
+FN float8 SET8(float f) {
+    float8 x;
+    for (int i = 0; i < 8; i++) x.v[i] = f;
+    return x;
+}
+FN float8 LOAD8(const float *p) {
+    float8 x;
+    for (int i = 0; i < 8; i++) x.v[i] = p[i];
+    return x;
+}
+FN void STORE8(float *p, float8 x) {
+    for (int i = 0; i < 8; i++) p[i] = x.v[i];
+}
+FN float8 MAD8(float f, float8 x, float8 sum) {
+    for (int i = 0; i < 8; i++) sum.v[i] = fma(f, x.v[i], sum.v[i]);
+    return sum;
+}
 template <typename To, typename From> FN To lpo_as(From v) {
     union {
         From from;

@@ -1,49 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.cl -- C[m,n] (+)= A B (+ bias) for any strides: A's element (i, k) at i*a_row + k*a_col, B's (k, j) at
- * k*b_row + j*b_col. A group owns TILE x TILE of C, an item 4 x 4 of them; slices of STEP of k pass through
- * local memory as float. An element is summed over k in order, fused, by one item: the bits depend on k alone. */
+ * k*b_row + j*b_col. A group owns TILE x TILE of C, an item OWN x OWN neighbours of them, held in registers while a
+ * slice of STEP of k lies in local memory as float. An element is summed over k in order, fused, by one item: the
+ * bits depend on k alone. */
 #define TILE 64
 #define STEP 16
+#define OWN 8
+#define LD (TILE + 4)
 
-/* Row r of the tile and depth k of the slice for item number i, so that neighbours read neighbours. */
-#define SPREAD(r, k, i, row_stride)                                                                          \
-    int r = (row_stride) == 1 ? (i) % TILE : (i) / STEP, k = (row_stride) == 1 ? (i) / TILE : (i) % STEP
+/* Rows r0.. and depths k0.. of a matrix to to[k][r]: neighbours read neighbours, zero outside. A tile that lies
+ * inside and is f32, as most are, takes the short way. */
+FN void load_tile(LOCAL_PTR float *to, const GLOBAL uchar *p, int type, i64 r0, i64 rows, i64 row_stride, i64 k0,
+                  i64 depth, i64 k_stride, int lane) {
+    bool by_row = row_stride == 1;
+    int r = by_row ? lane : lane / STEP, k = by_row ? 0 : lane % STEP, each = by_row ? LD : 64 / STEP;
+    i64 at = (r0 + r) * row_stride + (k0 + k) * k_stride, step = by_row ? k_stride : 64 / STEP * row_stride;
+    to += k * LD + r;
+    if (type == F32 && r0 + TILE <= rows && k0 + STEP <= depth) {
+        const GLOBAL float *from = (const GLOBAL float *)p + at;
+        for (int i = 0; i < STEP; i++) to[i * each] = from[i * step];
+        return;
+    }
+    int r_left = (int)lpo_min(TILE, rows - r0) - r, k_left = (int)lpo_min(STEP, depth - k0) - k;
+    for (int i = 0; i < STEP; i++) {
+        bool in = by_row ? r_left > 0 && i < k_left : k_left > 0 && i * (64 / STEP) < r_left;
+        to[i * each] = in ? lpo_get(p, type, at + i * step) : 0.0f;
+    }
+}
 
-KERNEL(256, lpo_gemm)
+/* sum[8] += the slice's products. Alone, so that a CPU keeps the sums in registers. */
+FN_ALONE void multiply(float8 *sum, LOCAL_PTR float *a, LOCAL_PTR float *b) {
+    float8 s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3], s4 = sum[4], s5 = sum[5], s6 = sum[6], s7 = sum[7];
+    for (int k = 0; k < STEP; k++, a += LD, b += LD) {
+        float8 bk = LOAD8(b);
+        s0 = MAD8(a[0], bk, s0);
+        s1 = MAD8(a[1], bk, s1);
+        s2 = MAD8(a[2], bk, s2);
+        s3 = MAD8(a[3], bk, s3);
+        s4 = MAD8(a[4], bk, s4);
+        s5 = MAD8(a[5], bk, s5);
+        s6 = MAD8(a[6], bk, s6);
+        s7 = MAD8(a[7], bk, s7);
+    }
+    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3, sum[4] = s4, sum[5] = s5, sum[6] = s6, sum[7] = s7;
+}
+
+KERNEL(64, lpo_gemm)
 (TENSOR(c), TENSOR(a), TENSOR(b), TENSOR(bias), i64 m, i64 n, i64 depth, i64 a_row, i64 a_col, i64 b_row,
  i64 b_col, i64 c_row, i64 add) {
-    LOCAL float at[STEP * (TILE + 1)], bt[STEP * (TILE + 1)];
+    LOCAL float at[STEP * LD], bt[STEP * LD];
     i64 i0 = GROUP(1) * TILE, j0 = GROUP(0) * TILE;
-    int x = LANE % 16, y = LANE / 16;
-    float sum[16];
-    for (int e = 0; e < 16; e++) sum[e] = 0.0f;
+    int x = LANE % 8 * OWN, y = LANE / 8 * OWN;
+    float8 s[OWN];
+    for (int e = 0; e < OWN; e++) s[e] = SET8(0.0f);
     for (i64 k0 = 0; k0 < depth; k0 += STEP) {
-        for (int e = LANE; e < TILE * STEP; e += 256) {
-            SPREAD(r, k, e, a_row);
-            at[k * (TILE + 1) + r] =
-                i0 + r < m && k0 + k < depth ? GET(a, (i0 + r) * a_row + (k0 + k) * a_col) : 0.0f;
-        }
-        for (int e = LANE; e < TILE * STEP; e += 256) {
-            SPREAD(r, k, e, b_col);
-            bt[k * (TILE + 1) + r] =
-                j0 + r < n && k0 + k < depth ? GET(b, (k0 + k) * b_row + (j0 + r) * b_col) : 0.0f;
-        }
+        load_tile(at, a_base + a_at, a_type, i0, m, a_row, k0, depth, a_col, LANE);
+        load_tile(bt, b_base + b_at, b_type, j0, n, b_col, k0, depth, b_row, LANE);
         BARRIER;
-        for (int k = 0; k < STEP; k++) {
-            LOCAL_PTR float *ak = at + k * (TILE + 1) + y, *bk = bt + k * (TILE + 1) + x;
-            float b0 = bk[0], b1 = bk[16], b2 = bk[32], b3 = bk[48];
-            for (int e = 0; e < 4; e++) {
-                float ae = ak[16 * e];
-                sum[4 * e] = fma(ae, b0, sum[4 * e]);
-                sum[4 * e + 1] = fma(ae, b1, sum[4 * e + 1]);
-                sum[4 * e + 2] = fma(ae, b2, sum[4 * e + 2]);
-                sum[4 * e + 3] = fma(ae, b3, sum[4 * e + 3]);
-            }
-        }
+        multiply(s, at + y, bt + x);
         BARRIER;
     }
-    for (int e = 0; e < 16; e++) {
-        i64 i = i0 + y + e / 4 * 16, j = j0 + x + e % 4 * 16;
+    float sum[OWN * OWN];
+    for (int e = 0; e < OWN; e++) STORE8(sum + OWN * e, s[e]);
+    for (int e = 0; e < OWN * OWN; e++) {
+        i64 i = i0 + y + e / OWN, j = j0 + x + e % OWN;
         if (i >= m || j >= n) continue;
         float v = sum[e];
         if (HAS(bias)) v += GET(bias, j);

@@ -33,7 +33,7 @@
     X(CHECK_CU, check, "lpo_check_cu", 64, 2, 3, 0)                                                          \
     X(CHECK_PREFIX, check, "lpo_check_prefix", 64, 3, 2, 0)                                                  \
     X(CHECK_SLOTS, check, "lpo_check_slots", 64, 4, 4, 0)                                                    \
-    X(GEMM, gemm, "lpo_gemm", 256, 4, 9, 0)                                                                  \
+    X(GEMM, gemm, "lpo_gemm", 64, 4, 9, 0)                                                                   \
     X(LOGPROB_CHUNK, logprob, "lpo_logprob_chunk", 64, 3, 2, 0)                                              \
     X(LOGPROB_JOIN, logprob, "lpo_logprob_join", 64, 6, 2, 0)                                                \
     X(LOGPROB_GRAD, logprob, "lpo_logprob_grad", 256, 4, 4, 0)                                               \

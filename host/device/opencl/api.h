@@ -29,6 +29,7 @@ typedef struct opencl_found {
     cl_device_id id;
     char name[128], platform[128], version[256]; /* version: of platform, device and driver, for the cache */
     uint64_t memory_bytes, alloc_bytes, local_bytes;
+    bool cpu;
 } opencl_found;
 
 /* All usable devices, GPUs first, looked for once. n 0: why says why. */

@@ -69,7 +69,7 @@ static const char *unusable(cl_device_id d) {
     return NULL;
 }
 
-static void add_device(cl_platform_id p, cl_device_id d) {
+static void add_device(cl_platform_id p, cl_device_id d, bool cpu) {
     if (all.n == OPENCL_MAX_DEVICES) return;
     char name[128], version[80], driver[80];
     text(name, sizeof name, d, CL_DEVICE_NAME);
@@ -79,7 +79,7 @@ static void add_device(cl_platform_id p, cl_device_id d) {
         return;
     }
     opencl_found *f = &all.device[all.n++];
-    *f = (opencl_found){.id = d};
+    *f = (opencl_found){.id = d, .cpu = cpu};
     snprintf(f->name, sizeof f->name, "%s", name);
     all.cl.clGetPlatformInfo(p, CL_PLATFORM_NAME, sizeof f->platform - 1, f->platform, NULL);
     text(version, sizeof version, d, CL_DEVICE_VERSION);
@@ -124,7 +124,8 @@ static void find(void) {
             cl_device_id id[OPENCL_MAX_DEVICES];
             cl_uint n = 0;
             if (all.cl.clGetDeviceIDs(platform[p], order[t], OPENCL_MAX_DEVICES, id, &n)) continue;
-            for (cl_uint i = 0; i < n && i < OPENCL_MAX_DEVICES; i++) add_device(platform[p], id[i]);
+            for (cl_uint i = 0; i < n && i < OPENCL_MAX_DEVICES; i++)
+                add_device(platform[p], id[i], order[t] == CL_DEVICE_TYPE_CPU);
         }
 }
 

@@ -16,7 +16,12 @@
 #include <xxhash.h>
 
 enum { HEAD = 16, MAX_BINARY = 64 << 20 };
-static const char MAGIC[] = "LPOCLB1\n", OPTIONS[] = "-cl-std=CL1.2";
+static const char MAGIC[] = "LPOCLB1\n";
+
+/* A CPU runs the items of a group one after the other: dialect.h has something to say to it. */
+static const char *options_of(const opencl_found *d) {
+    return d->cpu ? "-cl-std=CL1.2 -DLPO_CPU" : "-cl-std=CL1.2";
+}
 
 /* malloc'd path of the entry, its folder made; NULL: no cache. */
 static char *entry_path(const opencl_found *d, const lpo_gpu_source *source) {
@@ -34,7 +39,7 @@ static char *entry_path(const opencl_found *d, const lpo_gpu_source *source) {
     XXH64_reset(h, 0);
     XXH64_update(h, lpo_gpu_dialect.text, lpo_gpu_dialect.size_bytes);
     XXH64_update(h, source->text, source->size_bytes);
-    const char *const words[] = {OPTIONS, d->name, d->platform, d->version};
+    const char *const words[] = {options_of(d), d->name, d->platform, d->version};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) XXH64_update(h, words[i], strlen(words[i]) + 1);
     snprintf(name, sizeof name, "%s-%016" PRIx64 ".bin", source->name, (uint64_t)XXH64_digest(h));
     XXH64_freeState(h);
@@ -55,7 +60,7 @@ static cl_program from_cache(const opencl_api *cl, cl_context context, const ope
         cl_int loaded, rc;
         if (hash == XXH64(binary, bytes, 0)) {
             p = cl->clCreateProgramWithBinary(context, 1, &d->id, &bytes, &binary, &loaded, &rc);
-            if (p && (rc || loaded || cl->clBuildProgram(p, 1, &d->id, OPTIONS, NULL, NULL))) {
+            if (p && (rc || loaded || cl->clBuildProgram(p, 1, &d->id, options_of(d), NULL, NULL))) {
                 cl->clReleaseProgram(p);
                 p = NULL;
             }
@@ -110,7 +115,7 @@ lpo_status opencl_program(cl_program *out, const opencl_api *cl, cl_context cont
     const size_t bytes[] = {lpo_gpu_dialect.size_bytes, source->size_bytes};
     cl_int rc;
     *out = cl->clCreateProgramWithSource(context, 2, part, bytes, &rc);
-    if (*out) rc = cl->clBuildProgram(*out, 1, &device->id, OPTIONS, NULL, NULL);
+    if (*out) rc = cl->clBuildProgram(*out, 1, &device->id, options_of(device), NULL, NULL);
     if (!rc) {
         to_cache(cl, *out, path);
         free(path);
