@@ -101,7 +101,7 @@ refuse "response over the context" 1 "long.jsonl.*(context|tokens)" "$LEANPO" tr
 # requests that cannot be met (NaN, Ctrl-C and damaged checkpoints: train_faults.sh and resume.sh)
 refuse "objective the data cannot feed" 1 "objective needs" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective grpo --max-steps 1 --out "$tmp/run4"
 refuse "unknown objective" 1 "leanpoo" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective leanpoo --max-steps 1 --out "$tmp/run5"
-refuse "a place nobody answers to" 1 "preprocess=fpga|fpga" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective sft --max-steps 1 --place preprocess=fpga --out "$tmp/run6"
+refuse "a place nobody answers to" 1 "tpu" "$LEANPO" train --model "$m" --data "$w/qa.train.jsonl" --objective sft --max-steps 1 --place preprocess=tpu --out "$tmp/run6"
 refuse "unknown option" 2 "did you mean|unknown" "$LEANPO" eval --modell "$m"
 
 # disks
