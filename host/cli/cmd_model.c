@@ -38,9 +38,10 @@ static void print_text(const lpo_model_info *i, const lpo_model_memory *m, const
         i->max_positions);
     printf("memory in GiB, %s, %d pair%s of %d frames (%lld video tokens, %lld in a sequence)%s:\n", o->dtype,
            o->n_pairs, o->n_pairs == 1 ? "" : "s", o->n_frames, (long long)m->n_video,
-           (long long)m->n_sequence, o->no_checkpoint ? ", every activation kept" : ", layers recomputed");
+           (long long)m->n_sequence,
+           o->gradient_checkpointing ? ", layers recomputed" : ", every activation kept");
     puts("               weights gradients optimizer activations    cache     host     total");
-    print_part("train", &m->train);
+    print_part("train all", &m->train);
     print_part("LoRA", &m->lora);
     print_part("inference", &m->inference);
     printf("LoRA: rank %d on every Linear of the decoder but lm_head, %lld values\n", o->lora_rank,
@@ -81,7 +82,8 @@ int cmd_model(int argc, char **argv) {
         {"response", CLI_INT, &o.n_response, "N", "tokens of each response (512)"},
         {"batch", CLI_INT, &o.n_pairs, "N", "pairs computed together (1)"},
         {"lora-rank", CLI_INT, &o.lora_rank, "N", "64"},
-        {"no-checkpoint", CLI_FLAG, &o.no_checkpoint, NULL, "keep every activation for the backward pass"},
+        {"gradient-checkpointing", CLI_INT, &o.gradient_checkpointing, "0|1",
+         "recompute layers in the backward pass (0, as train does)"},
         {"json", CLI_FLAG, &json, NULL, "one line of JSON, bytes"},
         {0},
     };

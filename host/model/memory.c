@@ -9,18 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The device without bytes. */
+/* The device without bytes; it keeps the most working memory a kernel of the CPU would ask for. */
 static const lpo_driver paper;
-static lpo_device_head paper_device = {&paper};
+typedef struct paper_device {
+    lpo_device_head head;
+    size_t scratch_bytes;
+} paper_device;
 
 static int paper_count(void) {
     return 1;
 }
 
 static lpo_status paper_open(lpo_device **out, int index, lpo_error *err) {
-    (void)index, (void)err;
-    *out = (lpo_device *)&paper_device;
-    return LPO_OK;
+    (void)index;
+    *out = NULL;
+    return lpo_fail(err, LPO_EUNSUPPORTED, "the device for plans is not one to run on");
 }
 
 static void paper_close(lpo_device *d) {
@@ -58,7 +61,16 @@ static lpo_status paper_download(void *dst, lpo_buffer *src, size_t offset_bytes
 }
 
 static bool paper_supports(lpo_device *d, const lpo_step *s) {
-    (void)d, (void)s;
+    paper_device *paper_of = (paper_device *)d;
+    lpo_kcall c = {.attrs = s->attrs};
+    for (int i = 0; i < LPO_MAX_ARGS; i++) {
+        if (!s->arg[i].buffer) continue;
+        c.arg[i] = (lpo_karg){.data = s->arg[i].buffer, .dtype = s->arg[i].dtype, .ndim = s->arg[i].ndim};
+        memcpy(c.arg[i].shape, s->arg[i].shape, sizeof c.arg[i].shape);
+    }
+    const lpo_kernel *k = &lpo_kernels_cpu[s->op];
+    const size_t need = k->scratch ? k->scratch(&c) : 0;
+    if (need > paper_of->scratch_bytes) paper_of->scratch_bytes = need;
     return true;
 }
 
@@ -149,11 +161,13 @@ static lpo_status example_make(example *e, const lpo_model *m, const lpo_memory_
     return LPO_OK;
 }
 
-/* Bytes of the arena of one pass; groups "": no backward pass. */
-static lpo_status plan_pass(int64_t *out, lpo_model *m, const lpo_model_batch *b, const char *groups,
+/* Bytes of the arena of one pass, and of working memory; groups "": no backward pass. */
+static lpo_status plan_pass(lpo_memory_part *out, lpo_model *m, const lpo_model_batch *b, const char *groups,
                             bool checkpoint, lpo_error *err) {
     lpo_tape *t = NULL;
     lpo_forward_out f;
+    paper_device *d = (paper_device *)lpo_model_placement(m)->device[0];
+    d->scratch_bytes = 0;
     lpo_status st = lpo_model_set_trainable(m, groups, err);
     if (!st) st = lpo_model_alloc_grads(m, err);
     if (!st) st = lpo_tape_create(&t, lpo_model_placement(m), err);
@@ -163,7 +177,8 @@ static lpo_status plan_pass(int64_t *out, lpo_model *m, const lpo_model_batch *b
     if (!st && groups[0])
         lpo_tape_backward(t, f.logp, lpo_tape_input(t, LPO_F32, 1, (int64_t[]){f.n_tokens}, NULL));
     if (!st) st = lpo_tape_plan(t, err);
-    if (!st) *out = (int64_t)lpo_tape_arena_bytes(t);
+    if (!st) out->activations = (int64_t)lpo_tape_arena_bytes(t);
+    if (!st) out->host += (int64_t)d->scratch_bytes;
     lpo_tape_destroy(t);
     return st;
 }
@@ -210,15 +225,14 @@ static lpo_status fill(lpo_model_memory *out, lpo_model *m, const lpo_memory_opt
     out->lora.optimizer = state_bytes(adapters, m->dtype, &out->lora.grads);
     out->lora_values = adapters;
     out->inference.cache = 2 * size * m->config.n_layers * c->n_kv * c->d_head * out->n_sequence;
-    if (!st) st = plan_pass(&out->train.activations, m, &e.batch, "all", !o->no_checkpoint, err);
-    if (!st) st = plan_pass(&out->lora.activations, m, &e.batch, "llm", !o->no_checkpoint, err);
-    lpo_model_batch one = e.batch;
     out->train.host = host_bytes(&e, size * n);
     out->lora.host = host_bytes(&e, size * adapters);
-    e.batch.n_clips = 1;
     out->inference.host = host_bytes(&e, 0);
+    if (!st) st = plan_pass(&out->train, m, &e.batch, "all", o->gradient_checkpointing, err);
+    if (!st) st = plan_pass(&out->lora, m, &e.batch, "llm", o->gradient_checkpointing, err);
+    lpo_model_batch one = e.batch;
     one.n_clips = one.n_seqs = 1;
-    if (!st) st = plan_pass(&out->inference.activations, m, &one, "", false, err);
+    if (!st) st = plan_pass(&out->inference, m, &one, "", false, err);
     lpo_memory_part *all[] = {&out->train, &out->lora, &out->inference};
     for (int i = 0; i < 3; i++)
         all[i]->total = all[i]->weights + all[i]->grads + all[i]->optimizer + all[i]->activations +
@@ -235,9 +249,10 @@ lpo_status lpo_model_get_memory(lpo_model_memory *out, const char *dir, const lp
     json_t *json = NULL;
     lpo_model *m = NULL;
     int32_t dtype;
+    paper_device d = {.head = {&paper}};
     lpo_devices *devices = calloc(1, sizeof *devices);
     if (!devices) return lpo_fail(err, LPO_ENOMEM, "no memory for a device");
-    *devices = (lpo_devices){.placement = {{(lpo_device *)&paper_device}, 1}, .refs = 1};
+    *devices = (lpo_devices){.placement = {{(lpo_device *)&d}, 1}, .refs = 1};
     lpo_status st = lpo_model_dtype(&dtype, o.dtype, err);
     if (!st) st = lpo_config_load(&c, &json, dir, err);
     if (!st) st = lpo_config_tie(&c, dir, err);

@@ -23,14 +23,18 @@ static void check_size(const char *family, const char *size, int64_t params, int
     static char *root;
     char dir[128];
     lpo_model_info info;
-    lpo_model_memory m;
+    lpo_model_memory m, all;
     if (!root) root = temp_dir();
     snprintf(dir, sizeof dir, "%s/%s", root, family);
     write_config(dir, family, size);
     MUST(lpo_model_peek(&info, dir, &err));
     cr_expect_eq(info.n_params, params, "%s: %lld", family, (long long)info.n_params);
     cr_expect_str_eq(info.family, family);
-    MUST(lpo_model_get_memory(&m, dir, NULL, &err));
+    lpo_memory_options o = lpo_memory_options_default();
+    MUST(lpo_model_get_memory(&all, dir, &o, &err));
+    o.gradient_checkpointing = 1;
+    MUST(lpo_model_get_memory(&m, dir, &o, &err));
+    cr_expect_gt(all.train.activations, 4 * m.train.activations);
     cr_expect_eq(m.n_video, tokens, "%s: %lld tokens", family, (long long)m.n_video);
     cr_expect_eq(m.lora_values, lora, "%s: %lld values", family, (long long)m.lora_values);
     cr_expect_eq(m.inference.weights, 2 * params);
@@ -71,7 +75,8 @@ Test(memory, paper_is_as_large_as_the_real_thing) {
                                       .n_prompt = 5,
                                       .n_response = 7,
                                       .n_pairs = 2,
-                                      .lora_rank = 4};
+                                      .lora_rank = 4,
+                                      .gradient_checkpointing = 1};
         lpo_model_memory want;
         MUST(lpo_model_get_memory(&want, dir, &o, &err));
         lpo_model *m = open_small(dir, "cpu", "f32");

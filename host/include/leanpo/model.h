@@ -63,11 +63,13 @@ typedef struct lpo_memory_options {
     int n_prompt, n_response;    /* text tokens: 64, and 512 for either response */
     int n_pairs;                 /* 1 */
     int lora_rank;               /* 64 */
-    int no_checkpoint;           /* 1: every activation is kept for the backward pass */
+    int gradient_checkpointing; /* 1: layers are recomputed in the backward pass; 0, as train does unless told
+                                 */
 } lpo_memory_options;
 LPO_API lpo_memory_options lpo_memory_options_default(void);
 
-/* Bytes. host is not the device's: the process, its input, and the shard being saved; total has it too. */
+/* Bytes. host is not the device's: the process, its input, the CPU kernels' working memory,
+ * and the shard being saved; total has it too. */
 typedef struct lpo_memory_part {
     int64_t weights, grads, optimizer, activations, cache, host, total;
 } lpo_memory_part;
