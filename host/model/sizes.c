@@ -150,11 +150,11 @@ static json_t *tower_of(const lpo_family *f, const size_row *r) {
         for (int i = 0; i < 4; i++) json_array_append_new(full, json_integer((i + 1) * r->v_depth / 4 - 1));
         if (r->v_depth < 4) json_array_clear(full);
         if (r->v_depth < 4) json_array_append_new(full, json_integer(r->v_depth - 1));
-        v = json_pack("{s:i, s:i, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:O}", "depth",
+        v = json_pack("{s:i, s:i, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:O}", "depth",
                       r->v_depth, "hidden_size", r->v_dim, "out_hidden_size", r->hidden, "hidden_act", "silu",
                       "intermediate_size", r->v_dim == 1280 ? 3420 : r->v_ff, "num_heads", r->v_heads,
                       "in_channels", 3, "patch_size", 14, "spatial_merge_size", 2, "temporal_patch_size", 2,
-                      "window_size", 112, "tokens_per_second", 2.0, "fullatt_block_indexes", full);
+                      "window_size", 112, "tokens_per_second", 2, "fullatt_block_indexes", full);
         break;
     default:
         v = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b}", "model_type", w->type,
