@@ -41,6 +41,8 @@ foreach(kind cli golden lint)
   endforeach()
 endforeach()
 
+set_tests_properties(cli/place_opencl PROPERTIES LABELS "cli;gpu")
+
 # tests/fuzz/<part>_<what>.c: libFuzzer entry points. Without clang they run as replay programs over their corpus.
 file(GLOB fuzz_src CONFIGURE_DEPENDS tests/fuzz/*_*.c)
 foreach(s IN LISTS fuzz_src)

@@ -40,6 +40,7 @@
 #define BITS_FLOAT(u)   as_float((uint)(u))
 #define FLOAT_BITS(f)   as_uint(f)
 typedef long i64;
+typedef ulong u64;
 #else
 #ifdef __CUDACC_VER_MAJOR__
 #define FN                    static __device__ __forceinline__
@@ -100,6 +101,7 @@ static LPO_MATH inline float fmax(float a, float b) {
 #define LOCAL_ARG
 #define LOCAL_POOL(p) extern LOCAL float p[]
 typedef long long i64;
+typedef unsigned long long u64;
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;

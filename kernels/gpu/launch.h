@@ -12,6 +12,7 @@
 /* X(ID, file, name, threads, tensors, integers, reals) */
 #define LPO_GPU_KERNELS(X)                                                                                   \
     X(ADD, add, "lpo_add", 256, 3, 1, 0)                                                                     \
+    X(DROPOUT, dropout, "lpo_dropout", 256, 2, 2, 1)                                                         \
     X(ACT, act, "lpo_act", 256, 2, 3, 0)                                                                     \
     X(ACT_BWD, act, "lpo_act_bwd", 256, 3, 3, 0)                                                             \
     X(ROPE, rope, "lpo_rope", 256, 4, 5, 0)                                                                  \
@@ -55,6 +56,7 @@ typedef enum lpo_gpu_kernel {
 #define LPO_GPU_FILES(X)                                                                                     \
     X(add)                                                                                                   \
     X(act)                                                                                                   \
+    X(dropout)                                                                                               \
     X(rope)                                                                                                  \
     X(norm)                                                                                                  \
     X(embed)                                                                                                 \

@@ -49,6 +49,20 @@ static int add(lpo_gpu_call *c) {
                                           .n = {n}});
 }
 
+static int dropout(lpo_gpu_call *c) {
+    const int64_t n = lpo_karg_count(&c->k.arg[0]);
+    const double share = c->k.attrs.value;
+    if (!lpo_gpu_float(&c->k.arg[0]) || !lpo_gpu_float(&c->k.arg[1]) || !lpo_gpu_vector(&c->k.arg[1], n) ||
+        !(share >= 0 && share < 1))
+        return -1;
+    if (n == 0) return 0;
+    return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_DROPOUT,
+                                          .groups = {lpo_gpu_groups(n, FLAT)},
+                                          .tensor = {lpo_gpu_arg(c, 0), lpo_gpu_arg(c, 1)},
+                                          .n = {n, (int64_t)c->k.attrs.seed},
+                                          .real = {share}});
+}
+
 static int act(lpo_gpu_call *c) {
     const bool bwd = c->op == LPO_OP_ACT_BWD;
     const lpo_karg *out = &c->k.arg[bwd ? 1 : 0], *x = &c->k.arg[bwd ? 2 : 1], *dx = &c->k.arg[0];
@@ -145,6 +159,7 @@ int lpo_gpu_lower(lpo_gpu_call *c) {
         [LPO_OP_ACT] = act,
         [LPO_OP_ACT_BWD] = act,
         [LPO_OP_ADD] = add,
+        [LPO_OP_DROPOUT] = dropout,
         [LPO_OP_EMBED] = lpo_gpu_lower_embed,
         [LPO_OP_EMBED_BWD] = lpo_gpu_lower_embed_bwd,
         [LPO_OP_ROWMIX] = lpo_gpu_lower_rowmix,

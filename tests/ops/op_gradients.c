@@ -2,7 +2,9 @@
 /* op_gradients.c -- every op the tape records, three truths:
  * 1. ref, f64: the recorded gradient is the derivative of the recorded function (central differences);
  * 2. cpu, f32 and bf16: the function and its gradients are ref's, within rounding;
- * 3. cpu: the same bits with one thread and with two. */
+ * 3. cpu: the same bits with one thread and with two;
+ * 4. opencl, where there is a device: as 2, and the same bits twice. */
+#include "device/opencl/opencl.h"
 #include "leanpo/device.h"
 #include "world.h"
 
@@ -276,15 +278,15 @@ static double *results(int i, const char *device, int32_t dtype, double *scale, 
     return all;
 }
 
-static void compare(int i, int32_t dtype, double tolerance) {
+static void compare(int i, const char *device, int32_t dtype, double tolerance) {
     int64_t n, m;
     double scale[MAX_VARS + 1] = {0};
     double *want = results(i, "ref", dtype, scale, true, &n),
-           *got = results(i, "cpu", dtype, scale, false, &m);
+           *got = results(i, device, dtype, scale, false, &m);
     cr_assert_eq(n, m);
     for (int64_t k = 0; k < n; k++)
-        cr_assert(fabs(got[k] - want[k]) <= tolerance, "%s: element %lld: cpu %.9g, ref %.9g of the largest",
-                  cases[i].name, (long long)k, got[k], want[k]);
+        cr_assert(fabs(got[k] - want[k]) <= tolerance, "%s: element %lld: %s %.9g, ref %.9g of the largest",
+                  cases[i].name, (long long)k, device, got[k], want[k]);
     free(want), free(got);
 }
 
@@ -294,7 +296,7 @@ ParameterizedTestParameters(op_gradients, cpu_is_ref_f32) {
 /* The longest sum here has 192 terms: 192 * 2^-24 is the worst a float sum can lose, 1e-5; exp in float adds
  * a few ulp. */
 ParameterizedTest(const int *i, op_gradients, cpu_is_ref_f32) {
-    compare(*i, LPO_F32, 2e-5);
+    compare(*i, "cpu", LPO_F32, 2e-5);
 }
 
 ParameterizedTestParameters(op_gradients, cpu_is_ref_bf16) {
@@ -303,7 +305,24 @@ ParameterizedTestParameters(op_gradients, cpu_is_ref_bf16) {
 /* Both round to bf16 (2^-9 relative), each time a result is stored: a chain of two stores may part by two
  * roundings. */
 ParameterizedTest(const int *i, op_gradients, cpu_is_ref_bf16) {
-    compare(*i, LPO_BF16, 0x1p-7);
+    compare(*i, "cpu", LPO_BF16, 0x1p-7);
+}
+
+/* The same two, on the first OpenCL device, by the same bounds; and two runs give the same bits. One process
+ * for all cases, because opening a platform is slow. */
+Test(op_gradients, opencl_is_ref) {
+    char why[256];
+    if (!lpo_opencl_describe(why, sizeof why)) cr_skip_test("no OpenCL: %s", why);
+    for (int i = 0; i < N_CASES; i++) {
+        compare(i, "opencl", LPO_F32, 2e-5);
+        compare(i, "opencl", LPO_BF16, 0x1p-7);
+        int64_t n, m;
+        double scale[MAX_VARS + 1] = {0};
+        double *one = results(i, "opencl", LPO_F32, scale, true, &n),
+               *two = results(i, "opencl", LPO_F32, scale, false, &m);
+        cr_assert(!memcmp(one, two, (size_t)n * sizeof *one), "%s: two runs, other bits", cases[i].name);
+        free(one), free(two);
+    }
 }
 
 ParameterizedTestParameters(op_gradients, same_bits_at_any_threads) {
