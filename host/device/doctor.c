@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor.c -- see doctor.h. Everything optional is looked for with dlopen, as the drivers themselves will. */
 #include "leanpo/doctor.h"
+#include "device/opencl/opencl.h"
 #include "doctor_card.h"
 
 #include <dirent.h>
@@ -60,8 +61,15 @@ static void opencl_icds(lpo_finding *f) {
                    : "apt-get install pocl-opencl-icd (CPU), or your GPU vendor's OpenCL package";
 }
 
+/* What the driver itself finds: it needs a compiler, double precision, and a build with OpenCL's headers. */
+static void opencl_devices(lpo_finding *f) {
+    f->name = "OpenCL devices";
+    f->state = lpo_opencl_describe(f->detail, sizeof f->detail) ? LPO_FOUND : LPO_ABSENT;
+    f->fix = f->state == LPO_FOUND ? NULL : "scripts/packages install opencl (PoCL: OpenCL on the CPU)";
+}
+
 int lpo_doctor(lpo_finding *out, int max) {
-    lpo_finding all[4 + LPO_DOCTOR_CARD_FINDINGS];
+    lpo_finding all[5 + LPO_DOCTOR_CARD_FINDINGS];
     int n = 0;
     memset(all, 0, sizeof all);
     cpu_isa(&all[n++]);
@@ -70,6 +78,7 @@ int lpo_doctor(lpo_finding *out, int max) {
     lpo_doctor_library(&all[n++], "OpenCL loader", (const char *const[]){"libOpenCL.so.1", NULL},
                        "apt-get install ocl-icd-libopencl1");
     opencl_icds(&all[n++]);
+    opencl_devices(&all[n++]);
     lpo_doctor_card(&all[n], "");
     n += LPO_DOCTOR_CARD_FINDINGS;
     for (int i = 0; i < n && i < max; i++) out[i] = all[i];

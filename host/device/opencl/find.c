@@ -18,6 +18,7 @@ int lpo_opencl_describe(char *out, size_t size_bytes) {
 #else
 
 #include "device/opencl/api.h"
+#include "device/opencl/vendors.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -111,7 +112,10 @@ static void find(void) {
     if (!load()) return;
     cl_platform_id platform[16];
     cl_uint n_platforms = 0;
-    if (all.cl.clGetPlatformIDs(16, platform, &n_platforms)) n_platforms = 0;
+    opencl_vendors vendors;
+    if (!opencl_vendors_hide(&vendors) || all.cl.clGetPlatformIDs(16, platform, &n_platforms))
+        n_platforms = 0;
+    opencl_vendors_restore(&vendors);
     if (!n_platforms)
         snprintf(all.why, sizeof all.why,
                  "no OpenCL platform (apt-get install pocl-opencl-icd, or your GPU "
