@@ -11,7 +11,8 @@ seeded random text.
 qwen: NFC, the Qwen2 split pattern, merges as arrays, added tokens with every flag.
 splits: several splits before ByteLevel's own: a string, patterns that leave gaps or match nothing, every shorthand class.
 gpt2: no normalizer, ByteLevel's own pattern, a prefix space, merges as "a b" strings, ignore_merges.
-llama: byte fallback as Vicuna has it: Prepend and Replace, no pre-tokenizer, <s> in front, the decoder's Strip.
+llama: byte fallback as Vicuna has it: Prepend and Replace, no pre-tokenizer, <s> in front, the decoder's Strip
+  (of which two bytes are missing, so that unknown tokens are fused too).
 meta: byte fallback with bytes missing (unknown tokens, not fused), Metaspace on the first piece alone, split.
 Each sample line: text, ids, and the decoded text with and without special tokens."""
 import argparse
@@ -58,7 +59,7 @@ def train_llama(kind, vocab_size):
     t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False))
     data = json.loads(t.to_str())
     model = data["model"]
-    missing = () if kind == "llama" else (0x0a, 0x80, 0xe4, 0xf0)
+    missing = (0xe1, 0xf0) if kind == "llama" else (0x0a, 0x80, 0xe4, 0xf0)
     first = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256) if b not in missing]
     words = [w for w, _ in sorted(model["vocab"].items(), key=lambda x: x[1]) if w not in first]
     model.update(vocab={w: i for i, w in enumerate(first + words)}, byte_fallback=True, fuse_unk=kind == "llama",
