@@ -331,7 +331,7 @@ def llava(kind, d, q, kv, L, depth, vd, heads, side, frames, tied, spare=0, hidd
 
 
 CASES = {
-    # head 64..128 of the decoder, 16..80 of the tower; groups of 1..7
+    # heads of 16 to 128 in decoder and tower; 1 to 7 query heads a key head
     "qwen2_vl.0": qwen("qwen2_vl", 16, 2, 1, 2, 2, 16, 2, [1, 4, 6], True, [2, 3, 3]),
     "qwen2_vl.1": qwen("qwen2_vl", 64, 3, 1, 1, 1, 80, 1, [2, 2, 10], False, [8, 12, 12]),
     "qwen2_vl.2": qwen("qwen2_vl", 72, 2, 2, 2, 2, 64, 2, [3, 6, 2], True, [12, 12, 12]),
@@ -342,7 +342,7 @@ CASES = {
     "qwen2_5_vl.0": qwen("qwen2_5_vl", 16, 2, 1, 2, 3, 16, 2, [1, 6, 10], True, [2, 3, 3], window_size=16, fullatt_block_indexes=[1], tokens_per_second=2),
     "qwen2_5_vl.1": qwen("qwen2_5_vl", 64, 3, 1, 1, 2, 80, 1, [3, 6, 14], False, [8, 12, 12], 0.5, window_size=24, fullatt_block_indexes=[0], tokens_per_second=4),
     "qwen2_5_vl.2": qwen("qwen2_5_vl", 72, 2, 2, 2, 2, 64, 2, [5, 2, 4], True, [12, 12, 12], 1.7, window_size=32, fullatt_block_indexes=[1], tokens_per_second=2),
-    "qwen2_5_vl.3": qwen("qwen2_5_vl", 80, 4, 2, 1, 2, 72, 1, [4, 10, 4], False, [16, 12, 12], 0.37, window_size=8, fullatt_block_indexes=[1], tokens_per_second=25),
+    "qwen2_5_vl.3": qwen("qwen2_5_vl", 80, 4, 1, 1, 2, 72, 1, [4, 10, 4], False, [16, 12, 12], 0.37, window_size=8, fullatt_block_indexes=[1], tokens_per_second=25),
     "qwen2_5_vl.4": qwen("qwen2_5_vl", 128, 1, 1, 2, 2, 128, 1, [2, 8, 8], True, [16, 24, 24], 2.0, window_size=32, fullatt_block_indexes=[]),
     "qwen2_5_vl.5": qwen("qwen2_5_vl", 16, 7, 1, 3, 4, 16, 3, [2, 6, 10], False, [2, 3, 3], 1.25, window_size=24, fullatt_block_indexes=[1, 3], tokens_per_second=3),
     "llava_next_video.0": llava("llava_next_video", 16, 2, 1, 2, 3, 16, 2, 4, 1, False),
@@ -357,7 +357,7 @@ CASES = {
     "llava_video.3": llava("llava_qwen", 80, 4, 2, 1, 2, 80, 1, 3, 4, False, mm_spatial_pool_mode="average", mm_newline_position="frame"),
     "llava_video.4": llava("llava_qwen", 128, 1, 1, 2, 2, 128, 1, 2, 5, False, mm_spatial_pool_mode="bilinear", mm_newline_position="one_token"),
     "llava_video.5": llava("llava_qwen", 16, 7, 1, 3, 3, 16, 3, 6, 2, False, mm_spatial_pool_mode="bilinear", mm_newline_position="no_token"),
-    "llava_video.6": llava("llava_onevision", 16, 6, 2, 2, 2, 16, 3, 5, 2, False),
+    "llava_video.6": llava("llava_onevision", 16, 6, 1, 2, 2, 16, 3, 5, 2, False),
     "llava_video.7": llava("llava_onevision", 64, 5, 1, 1, 3, 72, 1, 6, 3, True, spare=1, layer=-2),
 }
 
