@@ -164,6 +164,9 @@ static lpo_status load_family(lpo_prep_options *o, const char *model_dir, lpo_er
         if (o->resize_h) o->resize_h = o->resize_w = image;
         if (o->cut) o->short_side = o->cut = image;
     }
+    /* LLaVA-Video: spread over the whole video even where a frame a second would be fewer. */
+    if (!s && o->uniform && json_is_true(json_object_get(config, "force_sample")))
+        o->n_frames = o->max_frames;
     json_decref(config);
     free(path);
     return s;

@@ -143,6 +143,11 @@ Test(families, constants_do_without_files) {
     MUST(lpo_prep_options_load(&o, dir, &err));
     cr_expect(o.resize_h == 384 && o.resize_w == 384 && o.patch_size == 14 && o.max_frames == 64 &&
               o.fps == 1.0);
+    cr_expect_eq(o.n_frames, 0);
+    json_object_set_new(j, "force_sample", json_true());
+    write_json("config.json", j);
+    MUST(lpo_prep_options_load(&o, dir, &err));
+    cr_expect_eq(o.n_frames, 64);
     json_object_set_new(j, "model_type", json_string("llava_next_video"));
     write_json("config.json", j);
     json_decref(j);
