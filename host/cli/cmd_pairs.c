@@ -66,7 +66,7 @@ int cmd_pairs(int argc, char **argv) {
         {"resume", CLI_FLAG, &o.resume, NULL,
          "go on with an interrupted run: the bytes of one never stopped"},
         {"augment", CLI_STR, &o.augment, "SPEC",
-         "the view losers come from (default grey,noise=8,shuffle); none"},
+         "views losers come from, one drawn for each video (default grey|noise=40|shuffle|reverse); none"},
         {"losers", CLI_STR, &losers, "WHICH",
          "augmented (default) or plain: losers made on the video itself"},
         {"no-prior", CLI_FLAG, &o.no_prior, NULL, "the first answer is made without the true one"},

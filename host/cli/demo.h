@@ -74,9 +74,11 @@ typedef struct demo_seed {
 typedef struct demo {
     const char *out, *place;
     uint64_t first_seed;
-    int n_seeds, n_threads, full, quick;
+    int n_seeds, jobs, n_threads, full, quick;
     int n_sft, n_pairs, n_probe, n_heldout; /* videos */
-    demo_seed *seed;
+    demo_seed *seed; /* of DEMO_SEEDS, as the next two: memory the seeds' processes share */
+    lpo_status *status;
+    lpo_error *err;
     double seconds;
 } demo;
 

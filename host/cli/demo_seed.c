@@ -249,7 +249,7 @@ static lpo_status run_cell(const demo *d, demo_seed *s, int i, lpo_error *err) {
               KEYS("objective", c->objective, "learning_rate", c->learning_rate, "smoothing", c->smoothing,
                    "label_smoothing", c->label_smoothing, "warmup_steps", "10", "lr_scheduler_type", "linear",
                    "max_steps", d->quick ? "10" : "60", "train_groups", "llm", "eval_data", probe,
-                   "displacement_size", "256", "eval_steps", d->quick ? "5" : "10"),
+                   "displacement_size", "256", "eval_steps", d->quick ? "5" : "15"),
               err);
     if (!st) st = evaluate(d, s, &o->eval, c->folder, err);
     run_path(run, s, c->folder);

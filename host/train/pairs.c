@@ -13,7 +13,7 @@ static const size_t IDLE_BYTES = (size_t)1 << 30; /* of frames kept for lines to
 
 lpo_pairs_options lpo_pairs_options_default(void) {
     return (lpo_pairs_options){.templates = "plain",
-                               .augment = "grey,noise=8,shuffle",
+                               .augment = "grey|noise=40|shuffle|reverse",
                                .trust = "content_f1",
                                .judge_timeout_s = 60,
                                .judge_retries = 2,
@@ -73,14 +73,9 @@ static bool same_folder(const char *a, const char *b) {
 static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
     const lpo_pairs_options *o = r->o;
     const char *spec = o->augment ? o->augment : "none";
-    char canonical[256];
-    lpo_status s = lpo_augment_parse(&r->augment, spec, err);
+    lpo_status s = lpo_view_choice_parse(&r->augment, spec, err);
     if (s) return s;
-    lpo_augment plain = {.seed = r->augment.seed};
-    char nothing[256];
-    lpo_augment_format(canonical, sizeof canonical, &r->augment);
-    lpo_augment_format(nothing, sizeof nothing, &plain);
-    r->augmented = strcmp(canonical, nothing) != 0;
+    r->augmented = r->augment.n > 0;
     s = lpo_prompts_open(&r->prompts, o->templates, err);
     r->trust = o->judge_cmd || o->judge_url ? NULL : lpo_trust_by_name(o->trust);
     if (!s) s = lpo_record_count(&r->census, o->data, err);
@@ -109,8 +104,8 @@ static lpo_status open_model(pairs_run *r, lpo_error *err) {
     if (!s) s = lpo_generator_create(&r->gen, r->session.model, &go, err);
     if (!s) s = lpo_engine_open(&r->engine, r->session.model, false, err);
     if (!s)
-        s = lpo_view_store_create(&r->views, &r->session.recipe.prep, r->augmented ? &r->augment : NULL,
-                                  o->seed, r->session.n_threads, IDLE_BYTES, err);
+        s = lpo_view_store_create(&r->views, &r->session.recipe.prep, &r->augment, o->seed,
+                                  r->session.n_threads, IDLE_BYTES, err);
     /* Enough lines under way that the generator is full while the oldest are scored and the newest decoded.
      */
     r->depth = 3 + o->batch_size / PAIRS_BLOCK;

@@ -55,8 +55,8 @@ static json_t *text_or_null(const char *s) {
 
 lpo_status pairs_options_to_json(json_t **out, const pairs_run *r, lpo_error *err) {
     const lpo_pairs_options *o = r->o;
-    char spec[256] = "none";
-    if (r->augmented) lpo_augment_format(spec, sizeof spec, &r->augment);
+    char spec[512];
+    lpo_view_choice_format(spec, &r->augment);
     uint64_t prompts = 0;
     for (int k = 0; k < LPO_PROMPTS; k++)
         prompts = XXH64(r->prompts.text[k], strlen(r->prompts.text[k]) + 1, prompts);

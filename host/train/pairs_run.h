@@ -62,7 +62,7 @@ typedef struct pairs_run {
     const lpo_pairs_options *o;
     lpo_session session;
     lpo_prompts prompts;
-    lpo_augment augment;
+    lpo_view_choice augment;
     bool augmented;
     lpo_trust_fn *trust; /* NULL: the judge's */
     lpo_judge *judge;

@@ -5,6 +5,7 @@
 #include "train/pairs_views.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -26,7 +27,7 @@ typedef struct entry {
 
 struct lpo_view_store {
     lpo_prep_options prep;
-    lpo_augment aug;
+    lpo_view_choice aug;
     bool augmented, stop;
     uint64_t seed;
     pthread_mutex_t lock;
@@ -108,15 +109,49 @@ static void *work(void *arg) {
     return NULL;
 }
 
-lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep, const lpo_augment *aug,
-                                 uint64_t seed, int n_threads, size_t cap_bytes, lpo_error *err) {
+lpo_status lpo_view_choice_parse(lpo_view_choice *out, const char *spec, lpo_error *err) {
+    bool any = false;
+    *out = (lpo_view_choice){.n = 0};
+    for (const char *p = spec;; p++) {
+        const size_t n = strcspn(p, "|");
+        char one[256], canonical[256], nothing[256];
+        if (n >= sizeof one || out->n == sizeof out->of / sizeof *out->of)
+            return lpo_fail(err, LPO_ELIMIT, "--augment %.80s...: at most 8 alternatives of 255 characters",
+                            spec);
+        memcpy(one, p, n);
+        one[n] = 0;
+        lpo_augment *a = &out->of[out->n++];
+        lpo_status s = lpo_augment_parse(a, one, err);
+        if (s) return s;
+        const lpo_augment plain = {.seed = a->seed};
+        lpo_augment_format(canonical, sizeof canonical, a);
+        lpo_augment_format(nothing, sizeof nothing, &plain);
+        any |= strcmp(canonical, nothing) != 0;
+        p += n;
+        if (!*p) break;
+    }
+    if (!any) out->n = 0;
+    return LPO_OK;
+}
+
+void lpo_view_choice_format(char out[512], const lpo_view_choice *c) {
+    int at = snprintf(out, 512, "%s", c->n ? "" : "none");
+    for (int i = 0; i < c->n && at < 500; i++) {
+        if (i) at += snprintf(out + at, (size_t)(512 - at), "|");
+        at += lpo_augment_format(out + at, (size_t)(512 - at), &c->of[i]);
+    }
+}
+
+lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep,
+                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t cap_bytes,
+                                 lpo_error *err) {
     *out = NULL;
     lpo_view_store *s = calloc(1, sizeof *s);
     if (!s) return lpo_fail(err, LPO_ENOMEM, "out of memory");
     s->prep = *prep;
     s->prep.n_threads = 1; /* the workers are the threads */
-    s->augmented = aug != NULL;
-    if (aug) s->aug = *aug;
+    s->augmented = aug->n > 0;
+    s->aug = *aug;
     s->seed = seed;
     s->cap_bytes = cap_bytes;
     pthread_mutex_init(&s->lock, NULL);
@@ -179,9 +214,10 @@ static entry *entry_new(const lpo_view_store *s, const char *path, const char *w
         return NULL;
     }
     if (!e) return NULL;
-    e->v.augment = s->aug;
-    /* 31 bits: the seed stays readable in the augment key of a pair. */
-    e->v.augment.seed = XXH64(written, strlen(written), s->seed + (s->aug.seed << 32)) & 0x7fffffff;
+    if (!s->aug.n) return e;
+    const uint64_t drawn = XXH64(written, strlen(written), s->seed + (s->aug.of[0].seed << 32));
+    e->v.augment = s->aug.of[(drawn >> 32) % (uint64_t)s->aug.n];
+    e->v.augment.seed = drawn & 0x7fffffff; /* 31 bits: readable in the augment key of a pair */
     return e;
 }
 

@@ -14,10 +14,20 @@ typedef struct lpo_views {
     lpo_augment augment;
 } lpo_views;
 
+/* Augmentations of which each video gets one, "grey|shuffle|crop=.5..8": every spec between the bars is one
+ * of lpo_augment_parse. n 0: no augmentation at all ("none"). */
+typedef struct lpo_view_choice {
+    lpo_augment of[8];
+    int n;
+} lpo_view_choice;
+lpo_status lpo_view_choice_parse(lpo_view_choice *out, const char *spec, lpo_error *err);
+void lpo_view_choice_format(char out[512], const lpo_view_choice *c);
+
 typedef struct lpo_view_store lpo_view_store;
-/* aug NULL: plain views only. cap_bytes bounds the frames kept for nobody. */
-lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep, const lpo_augment *aug,
-                                 uint64_t seed, int n_threads, size_t cap_bytes, lpo_error *err);
+/* cap_bytes bounds the frames kept for nobody. */
+lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep,
+                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t cap_bytes,
+                                 lpo_error *err);
 void lpo_view_store_destroy(lpo_view_store *s); /* nothing may be taken; NULL accepted */
 
 /* Asks for a video; give it back with drop. One thread takes, waits and drops. */

@@ -51,7 +51,7 @@ for p, c in zip(pairs, kept):
     assert p["trust_chosen"] > p["trust_rejected"] and p["chosen"] != p["rejected"] and p["chosen"].strip()
     assert p["reward_chosen"] < 0 and p["reward_rejected"] < 0 and isinstance(p["grounding"], float)
     assert p["chosen"] == c["chosen"] and p["reward_chosen"] == c["reward_chosen"]
-    assert p["augment"].startswith("grey,noise=8,shuffle,seed="), p["augment"]
+    assert p["augment"].split(",seed=")[0] in ("grey", "noise=40", "shuffle", "reverse"), p["augment"]
     assert seeds.setdefault(p["video"], p["augment"]) == p["augment"]  # one A(V) a video
 P
 # Rewards and grounding are what `leanpo score` says of the same texts (the augmented view apart).
