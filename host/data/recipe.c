@@ -20,7 +20,9 @@ static lpo_status read_config(lpo_recipe *r, int64_t *pad, const char *model_dir
     if (!s) {
         const json_t *inner = json_object_get(config, "text_config");
         const json_t *text = json_object_get(inner, "max_position_embeddings") ? inner : config;
-        const json_t *rope = json_object_get(json_is_object(inner) ? inner : config, "rope_scaling");
+        const json_t *decoder = json_is_object(inner) ? inner : config;
+        const json_t *rope = json_object_get(decoder, "rope_scaling");
+        if (!json_is_object(rope)) rope = json_object_get(decoder, "rope_parameters"); /* newer files */
         s = lpo_json_int_or(&n, text, "max_position_embeddings", 1, 1 << 28, path, err);
         if (!s && json_is_object(rope)) s = lpo_json_real_or(&factor, rope, "factor", 1, 1e6, path, err);
         if (!s) s = lpo_clip_rule_parse(&r->rule, config, path, err);
