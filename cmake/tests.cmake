@@ -26,7 +26,7 @@ foreach(s IN LISTS op_src)
   leanpo_test(${s} graph ops)
   if(s MATCHES "opencl")
     get_filename_component(n ${s} NAME_WE)
-    set_tests_properties(ops/${n} PROPERTIES LABELS "ops;gpu" RESOURCE_LOCK opencl)
+    set_tests_properties(ops/${n} PROPERTIES LABELS "ops;gpu")
   endif()
 endforeach()
 
