@@ -217,72 +217,92 @@ static int64_t common_divisor(int64_t a, int64_t b) {
     return a;
 }
 
-/* Row (t, j) of the sum is chunk j of row t of y, and `scale` times the chunk of the adapter's row that falls
- * on it, if one does. */
-static bool fill_table(lpo_tape *t, lpo_lora *l, lpo_lora_table *k) {
-    const int64_t n = k->rows * k->chunks, shape[2] = {n, 2};
-    int32_t *idx = malloc((size_t)n * 2 * sizeof *idx + 1);
-    float *w = malloc((size_t)n * 2 * sizeof *w + 1);
+/* Entry (t, j) of the table is the chunk of row t of b that is number j there, else that of a, else nothing.
+ */
+static bool fill_table(lpo_tape *t, const lpo_lora *l, lpo_lora_table *k) {
+    const int64_t n = k->rows * k->chunks, shape[2] = {n, 1};
+    int32_t *idx = malloc((size_t)n * sizeof *idx + 1);
+    float *w = malloc((size_t)n * sizeof *w + 1);
     for (int64_t i = 0; idx && w && i < n; i++) {
-        const int64_t row = i / k->chunks, at = i % k->chunks - k->first;
-        idx[2 * i] = (int32_t)i;
-        idx[2 * i + 1] = at >= 0 && at < k->n ? (int32_t)(n + row * k->n + at) : -1;
-        w[2 * i] = 1;
-        w[2 * i + 1] = (float)l->scale;
+        const int64_t row = i / k->chunks, in_a = i % k->chunks - k->first_a,
+                      in_b = i % k->chunks - k->first_b;
+        idx[i] = in_b >= 0 && in_b < k->n_b   ? (int32_t)(k->rows * k->n_a + row * k->n_b + in_b)
+                 : in_a >= 0 && in_a < k->n_a ? (int32_t)(row * k->n_a + in_a)
+                                              : -1;
+        w[i] = (float)l->scale;
     }
     const bool ok = idx && w;
     if (ok) {
         k->idx = lpo_tape_input(t, LPO_I32, 2, shape, idx);
-        k->w = lpo_tape_input(t, LPO_F32, 2, shape, w);
+        k->w = k->scaled ? lpo_tape_input(t, LPO_F32, 2, shape, w) : LPO_NONE;
     }
     free(idx);
     free(w);
     return ok;
 }
 
-static const lpo_lora_table *table_of(lpo_tape *t, lpo_lora *l, lpo_lora_table want) {
-    for (int i = 0; i < l->n_tables; i++) {
-        const lpo_lora_table *k = &l->tables[i];
-        if (k->rows == want.rows && k->chunks == want.chunks && k->first == want.first && k->n == want.n)
-            return k;
+/* a's chunks and b's (or none) as rows of `chunks` of them. */
+static lpo_val mix(lpo_tape *t, lpo_lora *l, lpo_val a, lpo_val b, lpo_lora_table k) {
+    int i = 0;
+    for (; i < l->n_tables; i++) {
+        const lpo_lora_table *h = &l->tables[i];
+        if (h->rows == k.rows && h->chunks == k.chunks && h->first_a == k.first_a && h->n_a == k.n_a &&
+            h->first_b == k.first_b && h->n_b == k.n_b && h->scaled == k.scaled)
+            break;
     }
-    if (l->n_tables == LPO_LORA_TABLES) l->n_tables = 0;
-    lpo_lora_table *k = &l->tables[l->n_tables];
-    *k = want;
-    if (!fill_table(t, l, k)) return NULL;
-    l->n_tables++;
-    return k;
+    if (i == LPO_LORA_TABLES) i = l->n_tables = 0;
+    if (i == l->n_tables) {
+        l->tables[i] = k;
+        if (!fill_table(t, l, &l->tables[i])) return LPO_NONE;
+        l->n_tables++;
+    }
+    return lpo_tape_rowmix(t, a, b, l->tables[i].idx, l->tables[i].w);
 }
 
-/* y + scale * delta in the columns of the part. */
-static lpo_val add_columns(lpo_tape *t, lpo_lora *l, lpo_val y, lpo_val delta, int64_t N, const lpo_part *p) {
-    const int64_t c = common_divisor(common_divisor(N, p->rows), p->row);
-    int64_t T;
-    if (lpo_val_dim(t, y, 0, &T)) return LPO_NONE;
-    const int64_t whole[2] = {T * (N / c), c}, some[2] = {T * (p->rows / c), c}, shape[2] = {T, N};
-    const lpo_lora_table *k = table_of(t, l, (lpo_lora_table){T, N / c, p->row / c, p->rows / c, 0, 0});
-    if (!k) return LPO_NONE;
-    lpo_val sum = lpo_tape_rowmix(t, lpo_tape_reshape(t, y, 2, whole), lpo_tape_reshape(t, delta, 2, some),
-                                  k->idx, k->w);
-    return lpo_tape_reshape(t, sum, 2, shape);
+static lpo_val chunks_of(lpo_tape *t, lpo_val x, int64_t rows, int64_t chunk) {
+    return lpo_tape_reshape(t, x, 2, (int64_t[]){rows, chunk});
 }
 
+/* scale * (dropout(x) A^T) B^T */
+static lpo_val product(lpo_tape *t, lpo_lora *l, lpo_adapter *ad, lpo_val x, int64_t T) {
+    if (l->dropout_seed && l->o.dropout > 0) {
+        lpo_rng rng = lpo_rng_init(l->dropout_seed, ad->number);
+        x = lpo_tape_dropout(t, x, l->o.dropout, lpo_rng_u64(&rng));
+    }
+    x = lpo_tape_linear(t, x, lpo_tape_param(t, &ad->a), LPO_NONE);
+    if (l->scale != 1)
+        x = mix(t, l, x, LPO_NONE, (lpo_lora_table){.rows = T, .chunks = 1, .n_a = 1, .scaled = true});
+    return lpo_tape_linear(t, x, lpo_tape_param(t, &ad->b), LPO_NONE);
+}
+
+/* The parts' products side by side, zero where one has no adapter, are added in one go: the sum's gradient is
+ * its terms', not a copy. */
 lpo_val lpo_lora_add(lpo_tape *t, lpo_model *m, lpo_val x, lpo_val y, const lpo_param *w) {
     const lpo_slot *s = (const lpo_slot *)w; /* its first member */
     lpo_lora *l = m->lora;
-    for (int i = 0; l && i < s->n_parts; i++) {
-        lpo_adapter *ad = s->adapter[i];
-        if (!ad) continue;
-        lpo_val h = x;
-        if (l->dropout_seed && l->o.dropout > 0) {
-            lpo_rng rng = lpo_rng_init(l->dropout_seed, ad->number);
-            h = lpo_tape_dropout(t, h, l->o.dropout, lpo_rng_u64(&rng));
+    const int64_t N = s->p.shape[0];
+    int64_t T, c = N;
+    lpo_val sum = LPO_NONE;
+    lpo_lora_table k = {.n_a = 0};
+    if (!l || !(s->adapter[0] || s->adapter[1] || s->adapter[2]) || lpo_val_dim(t, x, 0, &T)) return y;
+    for (int i = 0; i < s->n_parts; i++) c = common_divisor(c, s->part[i].rows);
+    for (int i = 0; i < s->n_parts; i++) {
+        if (!s->adapter[i]) continue;
+        lpo_val delta = product(t, l, s->adapter[i], x, T);
+        const int64_t first = s->part[i].row / c, n = s->part[i].rows / c;
+        delta = chunks_of(t, delta, T * n, c);
+        if (sum == LPO_NONE) { /* placed together with the next */
+            sum = delta;
+            k = (lpo_lora_table){.rows = T, .chunks = N / c, .first_a = first, .n_a = n};
+            continue;
         }
-        h = lpo_tape_linear(t, h, lpo_tape_param(t, &ad->a), LPO_NONE);
-        h = lpo_tape_linear(t, h, lpo_tape_param(t, &ad->b), LPO_NONE);
-        y = add_columns(t, l, y, h, s->p.shape[0], s->part + i);
+        k.first_b = first;
+        k.n_b = n;
+        sum = mix(t, l, sum, delta, k);
+        k = (lpo_lora_table){.rows = T, .chunks = N / c, .n_a = N / c};
     }
-    return y;
+    if (k.n_a < N / c) sum = mix(t, l, sum, LPO_NONE, k);
+    return lpo_tape_add(t, y, lpo_tape_reshape(t, sum, 2, (int64_t[]){T, N}));
 }
 
 /* ---- merging ---- */

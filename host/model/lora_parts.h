@@ -13,9 +13,10 @@ typedef struct lpo_adapter {
     uint64_t number; /* of its part among all that can have one: names its random streams */
 } lpo_adapter;
 
-/* Which columns of a row of chunks a part is, and the scale: an index table of a row mix. */
+/* The index table of a row mix: where in a row of `chunks` those of a and of b stand. */
 typedef struct lpo_lora_table {
-    int64_t rows, chunks, first, n;
+    int64_t rows, chunks, first_a, n_a, first_b, n_b;
+    bool scaled;
     lpo_val idx, w;
 } lpo_lora_table;
 

@@ -218,6 +218,11 @@ Test(lora, merge_some) {
                 &(lpo_lora_options){.r = 5, .alpha = 10, .rslora = true, .targets = "k_proj,layers.1.mlp.*"});
 }
 
+Test(lora, merge_first_and_last) {
+    check_merge(TIED,
+                &(lpo_lora_options){.r = 2, .alpha = 2, .targets = "q_proj,v_proj,up_proj"}); /* scale 1 */
+}
+
 /* The same bits after saving and loading, as a folder of its own and given beside the base; the files are
  * PEFT's. */
 Test(lora, folder) {
