@@ -4,12 +4,12 @@
  * consecutive rows whatever sequences they belong to: each row knows the range of keys it sees.
  * Forward: a group owns a tile of queries of one head and passes over the keys KEYS at a time with a running
  * maximum. Backward has two passes, each with one owner for every sum: dq by tiles of queries; dk and dv by tiles
- * of keys, over the heads of their group in order. Four items share a row; an item keeps every fourth column,
- * (d + 3) / 4 of at most COLUMNS. */
+ * of keys, over the heads of their group in order. Four items share a row; an item keeps every fourth eight of
+ * columns, of at most 4 * EIGHTS. Rows in local memory are padded with zeros to whole eights. */
 #define ROWS 16
 #define KEYS 16
 #define FEW 8 /* rows that stream past a tile in backward */
-#define COLUMNS 64
+#define EIGHTS 8
 
 /* The sequence that a row lies in: the last that begins at or before it. */
 FN i64 sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
@@ -72,16 +72,40 @@ FN i64 end_seen(LOCAL_PTR int *views) {
 
 /* n rows from `row` of a matrix, columns at..at+d-1, into to[n][ld]; rows past the end are zero. */
 #define LOAD(to, n, x, row, width, at)                                                                       \
-    for (i64 e = LANE; e < (n) * d; e += 64) {                                                               \
-        i64 lr = e / d, lc = e % d;                                                                          \
-        (to)[lr * ld + lc] = (row) + lr < rows ? GET(x, ((row) + lr) * (width) + (at) + lc) : 0.0f;          \
+    for (i64 e = LANE; e < (n) * padded; e += 64) {                                                          \
+        i64 lr = e / padded, lc = e % padded;                                                                \
+        (to)[lr * ld + lc] =                                                                                 \
+            lc < d && (row) + lr < rows ? GET(x, ((row) + lr) * (width) + (at) + lc) : 0.0f;                 \
     }
 
-FN float dot(LOCAL_PTR float *a, LOCAL_PTR float *b, i64 d) {
-    float sum = 0.0f;
-    for (i64 i = 0; i < d; i++) sum = fma(a[i], b[i], sum);
+/* Eight sums of every eighth product, then those in order. n: a multiple of 8. */
+FN_ALONE float dot(LOCAL_PTR float *a, LOCAL_PTR float *b, int n) {
+    float8 eight = SET8(0.0f);
+    float part[8], sum = 0.0f;
+    for (int i = 0; i < n; i += 8) eight = FMA8(LOAD8(a + i), LOAD8(b + i), eight);
+    STORE8(part, eight);
+    for (int i = 0; i < 8; i++) sum += part[i];
     return sum;
 }
+
+/* acc (this item's eights) = acc * shrink + sum over n rows of weight[j] * rows[j]. */
+FN_ALONE void accumulate(float8 *acc, float shrink, LOCAL_PTR float *weight, LOCAL_PTR float *row, int n, i64 ld,
+                         int c, int padded) {
+    for (int x = 0; 8 * (c + 4 * x) < padded; x++) {
+        float8 v = MAD8(shrink, acc[x], SET8(0.0f));
+        for (int j = 0; j < n; j++) v = MAD8(weight[j], LOAD8(row + j * ld + 8 * (c + 4 * x)), v);
+        acc[x] = v;
+    }
+}
+
+/* This item's eights of a row, to columns at.. of a matrix. */
+#define STORE(x, at, acc, scale)                                                                             \
+    for (int e = 0; 8 * (c + 4 * e) < d; e++) {                                                              \
+        float out[8];                                                                                        \
+        STORE8(out, acc[e]);                                                                                 \
+        for (int f = 0; f < 8 && 8 * (c + 4 * e) + f < d; f++)                                               \
+            PUT(x, (at) + 8 * (c + 4 * e) + f, out[f] * (scale));                                            \
+    }
 
 KERNEL(64, lpo_attn)
 (TENSOR(o), TENSOR(lse), TENSOR(qkv), TENSOR(cu), TENSOR(prefix), i64 rows, i64 n_seq, i64 n_q, i64 n_kv, i64 d, i64 causal,
@@ -89,7 +113,7 @@ KERNEL(64, lpo_attn)
     LOCAL_POOL(pool);
     LOCAL float s[ROWS * KEYS];
     LOCAL int views[4 * ROWS];
-    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, padded = (d + 7) / 8 * 8, ld = padded + 1;
     i64 k_at = (n_q + head / (n_q / n_kv)) * d, v_at = k_at + n_kv * d;
     LOCAL_PTR float *q = pool, *kv = pool + ROWS * ld;
     int r = LANE / 4, c = LANE % 4;
@@ -97,15 +121,16 @@ KERNEL(64, lpo_attn)
     LOAD(q, ROWS, qkv, tile, width, head * d)
     BARRIER;
     i64 begin = first_seen(views, rows), stop = end_seen(views);
-    float acc[COLUMNS], max = LOWEST, sum = 0.0f;
-    for (int x = 0; x < COLUMNS; x++) acc[x] = 0.0f;
+    float8 acc[EIGHTS];
+    float max = LOWEST, sum = 0.0f;
+    for (int x = 0; x < EIGHTS; x++) acc[x] = SET8(0.0f);
     for (i64 j0 = begin; j0 < stop; j0 += KEYS) {
         if (!any_sees(views, ROWS, j0, KEYS)) continue;
         LOAD(kv, KEYS, qkv, j0, width, k_at)
         BARRIER;
         for (int j = c; j < KEYS; j += 4) {
             bool seen = sees(views + 4 * r, j0 + j);
-            s[r * KEYS + j] = seen ? (float)scale * dot(q + r * ld, kv + j * ld, d) : LOWEST;
+            s[r * KEYS + j] = seen ? (float)scale * dot(q + r * ld, kv + j * ld, (int)padded) : LOWEST;
         }
         BARRIER;
         float now = max;
@@ -122,17 +147,13 @@ KERNEL(64, lpo_attn)
         float part = 0.0f;
         for (int j = 0; j < KEYS; j++) part += s[r * KEYS + j];
         sum = sum * shrink + part;
-        for (int x = 0; c + 4 * x < d; x++) {
-            float v = acc[x] * shrink;
-            for (int j = 0; j < KEYS; j++) v = fma(s[r * KEYS + j], kv[j * ld + c + 4 * x], v);
-            acc[x] = v;
-        }
+        accumulate(acc, shrink, s + r * KEYS, kv, KEYS, ld, c, (int)padded);
         BARRIER;
     }
     i64 row = tile + r;
     if (row < rows) {
-        for (int x = 0; c + 4 * x < d; x++)
-            PUT(o, (row * n_q + head) * d + c + 4 * x, sum > 0.0f ? acc[x] / sum : 0.0f);
+        float scaled = sum > 0.0f ? 1.0f / sum : 0.0f;
+        STORE(o, (row * n_q + head) * d, acc, scaled)
         if (c == 0 && HAS(lse)) PUT(lse, head * rows + row, max + log(sum));
     }
 }
@@ -152,7 +173,7 @@ KERNEL(64, lpo_attn_dq)
     LOCAL_POOL(pool);
     LOCAL float ds[ROWS * FEW];
     LOCAL int views[4 * ROWS];
-    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 tile = GROUP(0) * ROWS, head = GROUP(1), width = (n_q + 2 * n_kv) * d, padded = (d + 7) / 8 * 8, ld = padded + 1;
     i64 k_at = (n_q + head / (n_q / n_kv)) * d, v_at = k_at + n_kv * d;
     LOCAL_PTR float *q = pool, *g = q + ROWS * ld, *kv = g + ROWS * ld;
     int r = LANE / 4, c = LANE % 4;
@@ -164,8 +185,9 @@ KERNEL(64, lpo_attn_dq)
     float dl = row < rows ? GET(delta, head * rows + row) : 0.0f;
     BARRIER;
     i64 begin = first_seen(views, rows), stop = end_seen(views);
-    float acc[COLUMNS], p[2];
-    for (int x = 0; x < COLUMNS; x++) acc[x] = 0.0f;
+    float8 acc[EIGHTS];
+    float p[2];
+    for (int x = 0; x < EIGHTS; x++) acc[x] = SET8(0.0f);
     for (i64 j0 = begin; j0 < stop; j0 += FEW) {
         if (!any_sees(views, ROWS, j0, FEW)) continue;
         LOAD(kv, FEW, qkv, j0, width, k_at)
@@ -173,24 +195,22 @@ KERNEL(64, lpo_attn_dq)
         for (int x = 0; x < 2; x++) {
             i64 j = c + 4 * x;
             bool seen = sees(views + 4 * r, j0 + j);
-            p[x] = seen ? exp((float)scale * dot(q + r * ld, kv + j * ld, d) - l) : 0.0f;
+            p[x] = seen ? exp((float)scale * dot(q + r * ld, kv + j * ld, (int)padded) - l) : 0.0f;
         }
         BARRIER;
         LOAD(kv, FEW, qkv, j0, width, v_at)
         BARRIER;
         for (int x = 0; x < 2; x++) {
             i64 j = c + 4 * x;
-            ds[r * FEW + j] = p[x] * (dot(g + r * ld, kv + j * ld, d) - dl) * (float)scale;
+            ds[r * FEW + j] = p[x] * (dot(g + r * ld, kv + j * ld, (int)padded) - dl) * (float)scale;
         }
         BARRIER;
         LOAD(kv, FEW, qkv, j0, width, k_at)
         BARRIER;
-        for (int x = 0; c + 4 * x < d; x++)
-            for (int j = 0; j < FEW; j++) acc[x] = fma(ds[r * FEW + j], kv[j * ld + c + 4 * x], acc[x]);
+        accumulate(acc, 1.0f, ds + r * FEW, kv, FEW, ld, c, (int)padded);
         BARRIER;
     }
-    if (row < rows)
-        for (int x = 0; c + 4 * x < d; x++) PUT(dqkv, row * width + head * d + c + 4 * x, acc[x]);
+    if (row < rows) STORE(dqkv, row * width + head * d, acc, 1.0f)
 }
 
 KERNEL(64, lpo_attn_dkv)
@@ -199,7 +219,7 @@ KERNEL(64, lpo_attn_dkv)
     LOCAL_POOL(pool);
     LOCAL float p[ROWS * FEW], ds[ROWS * FEW];
     LOCAL int views[4 * FEW];
-    i64 tile = GROUP(0) * ROWS, kv_head = GROUP(1), group = n_q / n_kv, width = (n_q + 2 * n_kv) * d, ld = d + 1;
+    i64 tile = GROUP(0) * ROWS, kv_head = GROUP(1), group = n_q / n_kv, width = (n_q + 2 * n_kv) * d, padded = (d + 7) / 8 * 8, ld = padded + 1;
     i64 k_at = (n_q + kv_head) * d, v_at = k_at + n_kv * d;
     LOCAL_PTR float *k = pool, *v = k + ROWS * ld, *buf = v + ROWS * ld;
     int r = LANE / 4, c = LANE % 4;
@@ -210,8 +230,8 @@ KERNEL(64, lpo_attn_dkv)
     i64 s = sequence_of(AT(int, cu), n_seq, tile), begin = causal ? tile : lpo_max(0, lpo_min(rows, AT(int, cu)[s]));
     i64 last = sequence_of(AT(int, cu), n_seq, lpo_min(rows, tile + ROWS) - 1);
     i64 stop = HAS(prefix) ? rows : lpo_min(rows, AT(int, cu)[last + 1]);
-    float acc_k[COLUMNS], acc_v[COLUMNS];
-    for (int x = 0; x < COLUMNS; x++) acc_k[x] = acc_v[x] = 0.0f;
+    float8 acc_k[EIGHTS], acc_v[EIGHTS];
+    for (int x = 0; x < EIGHTS; x++) acc_k[x] = acc_v[x] = SET8(0.0f);
     for (i64 head = kv_head * group; head < (kv_head + 1) * group; head++)
         for (i64 q0 = begin; q0 < stop; q0 += FEW) {
             if (LANE < FEW) view_of(views + 4 * LANE, AT(int, cu), PREFIX, n_seq, q0 + LANE, rows, causal);
@@ -226,7 +246,7 @@ KERNEL(64, lpo_attn_dkv)
             for (int x = 0; x < 2; x++) {
                 i64 j = c + 4 * x;
                 bool seen = sees(views + 4 * j, tile + r);
-                p[r * FEW + j] = seen ? exp((float)scale * dot(k + r * ld, buf + j * ld, d) -
+                p[r * FEW + j] = seen ? exp((float)scale * dot(k + r * ld, buf + j * ld, (int)padded) -
                                             GET(lse, head * rows + q0 + j))
                                       : 0.0f;
             }
@@ -236,23 +256,18 @@ KERNEL(64, lpo_attn_dkv)
             for (int x = 0; x < 2; x++) {
                 i64 j = c + 4 * x;
                 float dl = q0 + j < rows ? GET(delta, head * rows + q0 + j) : 0.0f;
-                ds[r * FEW + j] = p[r * FEW + j] * (dot(v + r * ld, buf + j * ld, d) - dl) * (float)scale;
+                ds[r * FEW + j] = p[r * FEW + j] * (dot(v + r * ld, buf + j * ld, (int)padded) - dl) * (float)scale;
             }
-            for (int x = 0; c + 4 * x < d; x++)
-                for (int j = 0; j < FEW; j++)
-                    acc_v[x] = fma(p[r * FEW + j], buf[j * ld + c + 4 * x], acc_v[x]);
+            accumulate(acc_v, 1.0f, p + r * FEW, buf, FEW, ld, c, (int)padded);
             BARRIER;
             LOAD(buf, FEW, qkv, q0, width, head * d)
             BARRIER;
-            for (int x = 0; c + 4 * x < d; x++)
-                for (int j = 0; j < FEW; j++)
-                    acc_k[x] = fma(ds[r * FEW + j], buf[j * ld + c + 4 * x], acc_k[x]);
+            accumulate(acc_k, 1.0f, ds + r * FEW, buf, FEW, ld, c, (int)padded);
             BARRIER;
         }
     i64 row = tile + r;
-    if (row < rows)
-        for (int x = 0; c + 4 * x < d; x++) {
-            PUT(dqkv, row * width + k_at + c + 4 * x, acc_k[x]);
-            PUT(dqkv, row * width + v_at + c + 4 * x, acc_v[x]);
-        }
+    if (row < rows) {
+        STORE(dqkv, row * width + k_at, acc_k, 1.0f)
+        STORE(dqkv, row * width + v_at, acc_v, 1.0f)
+    }
 }

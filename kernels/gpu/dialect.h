@@ -37,6 +37,7 @@
 #define STORE8(p, v)    vstore8(v, 0, p)
 #define SET8(f)         ((float8)(f))
 #define MAD8(f, v, sum) fma((float8)(f), v, sum)
+#define FMA8(x, y, sum) fma(x, y, sum)
 #define BITS_FLOAT(u)   as_float((uint)(u))
 #define FLOAT_BITS(f)   as_uint(f)
 typedef long i64;
@@ -120,6 +121,10 @@ FN float8 LOAD8(const float *p) {
 }
 FN void STORE8(float *p, float8 x) {
     for (int i = 0; i < 8; i++) p[i] = x.v[i];
+}
+FN float8 FMA8(float8 x, float8 y, float8 sum) {
+    for (int i = 0; i < 8; i++) sum.v[i] = fma(x.v[i], y.v[i], sum.v[i]);
+    return sum;
 }
 FN float8 MAD8(float f, float8 x, float8 sum) {
     for (int i = 0; i < 8; i++) sum.v[i] = fma(f, x.v[i], sum.v[i]);

@@ -35,7 +35,7 @@ static int check_cu(lpo_gpu_call *c, const heads *h, int cu) {
 }
 
 static uint32_t local_bytes(const heads *h, int64_t rows) {
-    return (uint32_t)(rows * (h->d + 1) * (int64_t)sizeof(float));
+    return (uint32_t)(rows * ((h->d + 7) / 8 * 8 + 1) * (int64_t)sizeof(float));
 }
 
 int lpo_gpu_lower_attn(lpo_gpu_call *c) {

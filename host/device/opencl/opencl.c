@@ -326,6 +326,7 @@ static lpo_status opencl_submit(lpo_device *dev, const lpo_step *step, lpo_error
     d->checked = true;
     s = (lpo_status)lpo_gpu_lower(&c);
     d->err = NULL;
+    d->cl->clFlush(d->queue); /* start now: the host goes on recording meanwhile */
     return s;
 }
 
