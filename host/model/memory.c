@@ -2,7 +2,8 @@
 /* memory.c -- what a model would need, from its headers alone.
  * Nothing is estimated that can be counted: the forward and backward pass of the batch asked for is recorded
  * and planned on a device whose memory has sizes but no bytes, so parameters, gradients and activations are
- * what a real run allocates. Adapters and optimizer states are arithmetic. */
+ * what a real run allocates. Optimizer states are arithmetic. */
+#include "model/lora_parts.h"
 #include "model/pack.h"
 #include "model/parts.h"
 
@@ -172,14 +173,30 @@ static lpo_status plan_pass(lpo_memory_part *out, lpo_model *m, const lpo_model_
     if (!st) st = lpo_model_alloc_grads(m, err);
     if (!st) st = lpo_tape_create(&t, lpo_model_placement(m), err);
     if (!st)
-        st = lpo_model_record(&f, t, m, b,
-                              &(lpo_forward_options){.checkpoint = checkpoint, .want_stats = true}, err);
+        st = lpo_model_record(
+            &f, t, m, b,
+            &(lpo_forward_options){.checkpoint = checkpoint, .want_stats = true, .dropout_seed = 1}, err);
     if (!st && groups[0])
         lpo_tape_backward(t, f.logp, lpo_tape_input(t, LPO_F32, 1, (int64_t[]){f.n_tokens}, NULL));
     if (!st) st = lpo_tape_plan(t, err);
     if (!st) out->activations = (int64_t)lpo_tape_arena_bytes(t);
     if (!st) out->host += (int64_t)d->scratch_bytes;
     lpo_tape_destroy(t);
+    return st;
+}
+
+/* The same with adapters on every Linear of the decoder, and with dropout, as they are trained by default. */
+static lpo_status plan_lora(lpo_memory_part *out, lpo_model *m, const lpo_model_batch *b,
+                            const lpo_memory_options *o, lpo_error *err) {
+    const size_t most = 3 * (size_t)m->layout.n_slots;
+    const lpo_lora_options lora = {.r = o->lora_rank, .alpha = 16, .dropout = 0.05};
+    bool *all = malloc(most * sizeof *all);
+    if (!all) return lpo_fail(err, LPO_ENOMEM, "no memory for adapters");
+    for (size_t i = 0; i < most; i++) all[i] = true;
+    lpo_status st = lpo_lora_create(m, &lora, all, err);
+    if (!st) st = plan_pass(out, m, b, "lora", o->gradient_checkpointing, err);
+    lpo_lora_destroy(m);
+    free(all);
     return st;
 }
 
@@ -229,7 +246,7 @@ static lpo_status fill(lpo_model_memory *out, lpo_model *m, const lpo_memory_opt
     out->lora.host = host_bytes(&e, size * adapters);
     out->inference.host = host_bytes(&e, 0);
     if (!st) st = plan_pass(&out->train, m, &e.batch, "all", o->gradient_checkpointing, err);
-    if (!st) st = plan_pass(&out->lora, m, &e.batch, "llm", o->gradient_checkpointing, err);
+    if (!st) st = plan_lora(&out->lora, m, &e.batch, o, err);
     lpo_model_batch one = e.batch;
     one.n_clips = one.n_seqs = 1;
     if (!st) st = plan_pass(&out->inference, m, &one, "", false, err);
