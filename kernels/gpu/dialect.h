@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dialect.h -- the few words that let one source be OpenCL C 1.2 and CUDA C++.
  * Not a header of the host: it is put in front of each .cl file of this folder before that is compiled for a
- * device.
+ * device. */
+/* clang-format off */
+/* KERNEL(threads, name)(TENSOR(y), i64 n) { ... }   `threads` work items a group, in one dimension
+ * TENSOR(x)             a base pointer, the byte where the tensor begins (negative: absent), its storage type.
+ *                       Storage is f32 or bf16 at run time, arithmetic is float: one kernel serves every mix
+ * GET, PUT, AT(type, x) element i as float; the elements themselves, where only one type is allowed
+ * GROUP, GROUPS, LANE   this group's number and their count in dimension 0..2; the work item in its group
+ * LOCAL, LOCAL_PTR      memory of the group; a pointer into it. BARRIER: all items of the group wait for each other
+ * LOCAL_ARG, LOCAL_POOL last argument and first line of a kernel whose local memory is sized at launch
+ * FN, FN_ALONE          a function; one whose loops a CPU, which runs a group's items in a loop around the
+ *                       kernel's body, must not take apart
+ * float8, LOAD8, ...    eight floats. MAD8(f, x, sum) is f*x + sum, FMA8(x, y, sum) x*y + sum, fused
  *
- * KERNEL(threads, name)(TENSOR(y), TENSOR(x), i64 n) { ... }   `threads` work items a group, in one dimension
- * TENSOR(x)     a base pointer, the byte where the tensor begins (negative: absent) and its storage type.
- *               Storage is f32 or bf16 at run time, arithmetic is float: one kernel serves every mix.
- * GET, PUT      element i as float.  AT(type, x)  the elements themselves, where only one type is allowed
- * GROUP, GROUPS, LANE        this group's number and their count in dimension 0..2; the work item in its
- * group LOCAL, BARRIER             memory of the group, and all its items waiting for each other; LOCAL_PTR:
- * a pointer into it LOCAL_ARG, LOCAL_POOL(p)   last argument and first line of a kernel whose local memory is
- * sized at launch
- *
- * Order is part of every result: no atomics, sums over a group in one fixed tree, contraction off; fused
- * steps are written fma. So two runs give the same bits. */
+ * Order is part of every result: no atomics, sums over a group in one fixed tree, contraction off; fused steps
+ * are written fma. So two runs give the same bits. */
+/* clang-format on */
 #ifdef __OPENCL_VERSION__
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #pragma OPENCL FP_CONTRACT OFF
