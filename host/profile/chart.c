@@ -125,10 +125,10 @@ static lpo_status line(lpo_writer *w, const lpo_series *d, int k, range rx, rang
 
 /* Where the label of series k stands: at the right of the title when all are few, else in rows below it.
  * Returns the rows used up to it. */
-static int legend_at(int *x, const lpo_series *d, int n, int k) {
+static int legend_at(int *x, const char *title, const lpo_series *d, int n, int k) {
     int width = 0, rows = 1;
     for (int i = 0; i < n; i++) width += 7 * (int)strlen(d[i].label) + 14;
-    const bool beside = width < (W - LEFT) / 2;
+    const bool beside = LEFT + 8 * (int)strlen(title) + width < W;
     *x = beside ? W - RIGHT - width + 14 : LEFT;
     for (int i = 0; i < k; i++) {
         *x += 7 * (int)strlen(d[i].label) + 14;
@@ -140,10 +140,10 @@ static int legend_at(int *x, const lpo_series *d, int n, int k) {
     return beside ? 0 : rows;
 }
 
-static lpo_status legend(lpo_writer *w, const lpo_series *d, int n, lpo_error *err) {
+static lpo_status legend(lpo_writer *w, const char *title, const lpo_series *d, int n, lpo_error *err) {
     lpo_status s = LPO_OK;
     for (int k = 0; k < n && n > 1 && !s; k++) {
-        int x, row = legend_at(&x, d, n, k);
+        int x, row = legend_at(&x, title, d, n, k);
         s = lpo_writer_printf(w, err, "<text class=\"t\" style=\"fill:%s\" x=\"%d\" y=\"%d\">",
                               lpo_chart_color(k), x, 16 + ROW * row);
         if (!s) s = lpo_chart_text(w, d[k].label, err);
@@ -157,13 +157,13 @@ static lpo_status chart(lpo_writer *w, const char *title, const char *x_label, c
     range rx, ry;
     if (!find_ranges(&rx, &ry, d, n_series)) return LPO_OK;
     int x;
-    const int head = ROW * legend_at(&x, d, n_series, n_series - 1);
+    const int head = ROW * legend_at(&x, title, d, n_series, n_series - 1);
     lpo_status s = lpo_writer_printf(w, err, "<svg role=\"img\" viewBox=\"0 0 %d %d\"><title>", W, H + head);
     if (!s) s = lpo_chart_text(w, title, err);
     if (!s) s = lpo_writer_printf(w, err, "</title><text class=\"h\" x=\"%d\" y=\"16\">", LEFT);
     if (!s) s = lpo_chart_text(w, title, err);
     if (!s) s = lpo_writer_printf(w, err, "</text>\n");
-    if (!s) s = legend(w, d, n_series, err);
+    if (!s) s = legend(w, title, d, n_series, err);
     if (!s) s = lpo_writer_printf(w, err, "<g transform=\"translate(0,%d)\">\n", head);
     if (!s) s = axes(w, rx, ry, x_label, err);
     for (int k = n_series - 1; k >= 0 && !s; k--) {
