@@ -23,6 +23,7 @@ static const char STYLE[] =
     "td,th{border-bottom:1px solid var(--line);padding:.3rem .8rem .3rem "
     "0;text-align:left;font-variant-numeric:tabular-nums;vertical-align:top}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1rem}svg{"
+    "max-width:640px;"
     "width:100%;"
     "height:auto}\n"
     "svg .g{stroke:var(--line)}svg .t{fill:var(--mut);font-size:11px}svg "
