@@ -87,9 +87,9 @@ lpo_status lpo_augment_parse(lpo_augment *out, const char *spec, lpo_error *err)
     used += snprintf(used < (int)size_bytes ? out + used : NULL,                                             \
                      used < (int)size_bytes ? size_bytes - (size_t)used : 0, __VA_ARGS__)
 
-/* Fewest digits that read back as x. */
+/* Fewest digits that read back as x, from three on so that 40 is not 4e+01. */
 static const char *shortest(char text[32], double x) {
-    for (int digits = 1; digits <= 17; digits++) {
+    for (int digits = 3; digits <= 17; digits++) {
         snprintf(text, 32, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
     }
