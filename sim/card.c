@@ -208,6 +208,7 @@ static ssize_t receive(wire_command *c, int *fd) {
     struct msghdr h = {
         .msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t n;
+    wire_expect(WIRE_FD);
     do n = recvmsg(WIRE_FD, &h, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     *fd = -1;

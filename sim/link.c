@@ -186,8 +186,8 @@ static void *hear(void *arg) {
     close(a.end);
     wire_reply r;
     ssize_t n;
-    while (!e && ((n = recv(c->socket, &r, sizeof r, 0)) == sizeof r ||
-                  (n < 0 && (errno == EINTR || errno == EAGAIN)))) {
+    while (!e && (wire_expect(c->socket), (n = recv(c->socket, &r, sizeof r, 0)) == sizeof r ||
+                                              (n < 0 && (errno == EINTR || errno == EAGAIN)))) {
         pthread_mutex_lock(&c->lock);
         if (n > 0) take_reply(c, &r);
         if (c->timeout_ms) look_at_clock(c);

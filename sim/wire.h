@@ -4,8 +4,12 @@
  * messages. */
 #ifndef LEANPO_SIM_WIRE_H
 #define LEANPO_SIM_WIRE_H
+#include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <time.h>
 
 enum { WIRE_FD = 3, WIRE_CUS = 128, WIRE_REGS = 4096 };
 #define WIRE_RANGE (UINT64_C(64) << 30) /* bytes of device address space */
@@ -37,4 +41,20 @@ typedef struct wire_reply {
     double start_s, seconds;
     uint64_t cycles, bytes;
 } wire_reply;
+/* The next message is often a few microseconds away, and waking a sleeping processor takes longer than that:
+ * ask again for a while, letting others run, before the caller sleeps on the socket. */
+enum { WIRE_EAGER_NS = 50000 };
+static inline void wire_expect(int fd) {
+    struct timespec t;
+    char byte;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    const int64_t start = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    int64_t now = start;
+    while (now - start < WIRE_EAGER_NS && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           errno == EAGAIN) {
+        sched_yield();
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    }
+}
 #endif
