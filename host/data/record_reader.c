@@ -78,6 +78,7 @@ static ssize_t next_text(lpo_record_reader *r) {
 
 lpo_status lpo_record_reader_next(lpo_record *out, const char **reason, lpo_record_reader *r,
                                   lpo_arena *arena, lpo_error *err) {
+    *out = (lpo_record){0}; /* also at the end: nothing of the line before is left to be freed twice */
     ssize_t len = next_text(r);
     if (len < 0 && ferror(r->file))
         return lpo_fail(err, LPO_EIO, "%s: cannot read it: %s", r->path, strerror(errno));
