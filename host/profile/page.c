@@ -35,6 +35,7 @@ static const char STYLE[] =
     "opacity:.75}\n"
     "img{max-width:100%;height:auto;image-rendering:pixelated;border:1px solid var(--line)}i,u{print-color-"
     "adjust:exact;-webkit-print-color-adjust:exact}\n"
+    "@media(max-width:600px){.bar{grid-template-columns:4.5rem 6rem 1fr 3rem;gap:.25rem;font-size:.8rem}}\n"
     "@media print{body{max-width:none}svg{break-inside:avoid}}</style>\n";
 
 struct lpo_page {
