@@ -233,6 +233,10 @@ static void take_line(command *c, lpo_judge_ask *asks, const char *line, size_t 
     atomic_store(&c->tally->bad_in_a_row, 0);
 }
 
+static bool out_of_patience(const command *c) {
+    return atomic_load(&c->tally->bad_in_a_row) >= LPO_JUDGE_PATIENCE;
+}
+
 /* What the program has said so far; false: it has nothing more to say. */
 static bool take_input(command *c, lpo_judge_ask *asks) {
     for (;;) {
@@ -247,13 +251,14 @@ static bool take_input(command *c, lpo_judge_ask *asks) {
         if (n == 0) return false;
         c->n_in += (size_t)n;
         char *line = c->in, *end;
-        while ((end = memchr(line, '\n', c->n_in - (size_t)(line - c->in)))) {
+        while (!out_of_patience(c) && (end = memchr(line, '\n', c->n_in - (size_t)(line - c->in)))) {
             *end = 0;
             take_line(c, asks, line, (size_t)(end - line));
             line = end + 1;
         }
         c->n_in -= (size_t)(line - c->in);
         memmove(c->in, line, c->n_in);
+        if (out_of_patience(c)) return true;
     }
 }
 
@@ -293,7 +298,7 @@ static lpo_status give_up(const command *c, lpo_error *err) {
 static lpo_status converse(command *c, lpo_judge_ask *asks, lpo_error *err) {
     while (c->waiting || c->n_flying) {
         lpo_status s = LPO_OK;
-        if (atomic_load(&c->tally->bad_in_a_row) >= LPO_JUDGE_PATIENCE) return give_up(c, err);
+        if (out_of_patience(c)) return give_up(c, err);
         if (!c->pid && c->started_once && c->restarts >= c->o->judge_retries + MORE_RESTARTS)
             return give_up(c, err);
         if (!c->pid) s = start(c, err);
