@@ -6,6 +6,7 @@
 #include "align/pairs.h"
 
 #include <assert.h>
+#include <math.h>
 
 static int has(const lpo_hypers *h, int id) {
     return (h->known >> id & 1) && !isnan(h->value[id]);
@@ -170,6 +171,7 @@ static lpo_status reduce_whole(lpo_pairs *p, lpo_error *err) {
     lpo_status s = p->whole(p, err);
     for (int64_t i = 0; i < p->n && !s; i++) {
         double *row = p->out[i];
+        row[LPO_PAIR_SMOOTHING] = p->in[i][LPO_PAIR_IN_EPS];
         row[LPO_PAIR_REWARD_W] = p->rule.beta * (p->s_w[i] - p->in[i][LPO_PAIR_IN_R_W]);
         row[LPO_PAIR_REWARD_L] = p->rule.beta * (p->s_l[i] - p->in[i][LPO_PAIR_IN_R_L]);
         row[LPO_PAIR_G_W] /= p->rule.n;
@@ -194,6 +196,20 @@ static void give_back(lpo_pairs *p, int g, int sum, int tokens, const double *we
     }
 }
 
+static void smoothing_statistics(lpo_objective_stats *s, const lpo_pairs *p) {
+    double squares = 0;
+    s->eps_mean = p->batch[LPO_BATCH_SMOOTHING];
+    s->eps_min = s->eps_max = p->n ? p->out[0][LPO_PAIR_SMOOTHING] : 0;
+    for (int64_t i = 0; i < p->n; i++) {
+        const double e = p->out[i][LPO_PAIR_SMOOTHING];
+        s->eps_min = fmin(s->eps_min, e);
+        s->eps_max = fmax(s->eps_max, e);
+        squares += (e - s->eps_mean) * (e - s->eps_mean);
+    }
+    /* One eps for all has no spread, not that of the rounding of its mean. */
+    s->eps_std = s->eps_max > s->eps_min ? sqrt(squares / (double)p->n) : 0;
+}
+
 lpo_status lpo_pairs_close(double *loss, lpo_pairs *p, lpo_error *err) {
     if (!p->done && p->whole) {
         lpo_status s = reduce_whole(p, err);
@@ -204,11 +220,11 @@ lpo_status lpo_pairs_close(double *loss, lpo_pairs *p, lpo_error *err) {
     give_back(p, LPO_PAIR_G_W, LPO_COL_S_w, LPO_COL_t_w, p->token_w);
     if (!p->s_l) return LPO_OK; /* sft reads no rejected response */
     give_back(p, LPO_PAIR_G_L, LPO_COL_S_l, LPO_COL_t_l, p->token_l);
-    *p->x->stats = (lpo_objective_stats){.eps_mean = p->batch[LPO_BATCH_SMOOTHING],
-                                         .reward_chosen = p->batch[LPO_BATCH_REWARD_W],
+    *p->x->stats = (lpo_objective_stats){.reward_chosen = p->batch[LPO_BATCH_REWARD_W],
                                          .reward_rejected = p->batch[LPO_BATCH_REWARD_L],
                                          .accuracy = p->batch[LPO_BATCH_ACCURACY],
                                          .margin = p->batch[LPO_BATCH_MARGIN],
                                          .has_rewards = 1};
+    smoothing_statistics(p->x->stats, p);
     return LPO_OK;
 }

@@ -84,7 +84,9 @@ static const chart_spec CHARTS[] = {
      {"displacement/chosen", "displacement/rejected"},
      {"chosen", "rejected"}},
     {"token accuracy", {"mean_token_accuracy"}, {"train"}},
-    {"label smoothing", {"smoothing/eps_mean"}, {"eps"}},
+    {"label smoothing",
+     {"smoothing/eps_mean", "smoothing/eps_min", "smoothing/eps_max"},
+     {"mean", "least", "most"}},
     {"gradient norm", {"grad_norm"}, {"norm"}},
     {"learning rate", {"learning_rate"}, {"lr"}},
 };

@@ -4,6 +4,7 @@
 
 #include "train/reduce.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,10 +284,19 @@ double lpo_loss_value(const lpo_loss_sum *s) {
            (s->tokens ? s->token_loss / (double)s->tokens : 0);
 }
 
+double lpo_loss_eps_std(const lpo_loss_sum *s) {
+    return s->eps_max > s->eps_min ? sqrt(s->eps_squares / (double)s->reward_rows) : 0;
+}
+
 static void add_stats(lpo_loss_sum *sum, const lpo_objective *o, int32_t n) {
     lpo_objective_stats st;
     lpo_objective_get_stats(&st, o);
-    if (!st.has_rewards) return;
+    if (!st.has_rewards || !n) return;
+    const double before = (double)sum->reward_rows, all = before + n;
+    const double apart = before ? st.eps_mean - sum->eps / before : 0;
+    sum->eps_squares += n * st.eps_std * st.eps_std + apart * apart * before * n / all;
+    sum->eps_min = before ? fmin(sum->eps_min, st.eps_min) : st.eps_min;
+    sum->eps_max = before ? fmax(sum->eps_max, st.eps_max) : st.eps_max;
     sum->reward_rows += n;
     sum->reward_chosen += n * st.reward_chosen;
     sum->reward_rejected += n * st.reward_rejected;

@@ -31,9 +31,12 @@ typedef struct lpo_loss_sum {
     int64_t rows, tokens; /* chosen tokens */
     double row_loss, token_loss;
     int64_t reward_rows; /* rows that have rewards */
-    double reward_chosen, reward_rejected, accuracy, margin, eps;
+    double reward_chosen, reward_rejected, accuracy, margin;
+    double eps, eps_squares, eps_min,
+        eps_max; /* squares: of the deviations from the mean eps / reward_rows */
 } lpo_loss_sum;
 double lpo_loss_value(const lpo_loss_sum *s);
+double lpo_loss_eps_std(const lpo_loss_sum *s); /* over all its rows */
 
 /* Adds the rows to sum. g_w, g_l (both or none; t_w's and t_l's lengths) are overwritten with the loss's
  * derivatives, the micro-batch weighed by rows_total and tokens_total. r may be NULL when no reference is

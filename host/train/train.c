@@ -136,8 +136,11 @@ static void step_metrics(lpo_scalars *m, const lpo_run *r, const step_sums *f) {
     lpo_scalars_add(m, "entropy", f->entropy / (double)f->tokens);
     lpo_scalars_add(m, "mean_token_accuracy", (double)f->hits / (double)f->loss.tokens);
     lpo_scalars_add(m, "num_tokens", (double)r->state.num_tokens);
-    if (f->loss.reward_rows)
-        lpo_scalars_add(m, "smoothing/eps_mean", f->loss.eps / (double)f->loss.reward_rows);
+    if (!f->loss.reward_rows) return;
+    lpo_scalars_add(m, "smoothing/eps_mean", f->loss.eps / (double)f->loss.reward_rows);
+    lpo_scalars_add(m, "smoothing/eps_std", lpo_loss_eps_std(&f->loss));
+    lpo_scalars_add(m, "smoothing/eps_min", f->loss.eps_min);
+    lpo_scalars_add(m, "smoothing/eps_max", f->loss.eps_max);
 }
 
 static lpo_status evaluate(lpo_run *r, lpo_error *err) {
@@ -188,10 +191,16 @@ static lpo_status evaluate(lpo_run *r, lpo_error *err) {
     return s ? s : lpo_events_put(r->events, &m, err);
 }
 
-/* What a card did since the run began. With the times: it does not change what is learned. */
-static void add_card(lpo_scalars *t, lpo_fpga *fpga) {
-    lpo_fpga_stats s;
-    lpo_fpga_get_stats(&s, fpga, LPO_HLS_N_KERNELS);
+/* What the cards did since the run began. With the times: it does not change what is learned. */
+static void add_cards(lpo_scalars *t, lpo_fpga *const card[LPO_N_STAGES]) {
+    lpo_fpga *const prep = card[LPO_STAGE_preprocess], *const reduce = card[LPO_STAGE_reduce];
+    lpo_fpga_stats s = {0}, other = {0};
+    if (!prep && !reduce) return;
+    if (prep) lpo_fpga_get_stats(&s, prep, LPO_HLS_N_KERNELS);
+    if (reduce && reduce != prep) lpo_fpga_get_stats(&other, reduce, LPO_HLS_N_KERNELS);
+    s.jobs += other.jobs, s.retries += other.retries, s.timeouts += other.timeouts;
+    s.aborts += other.aborts, s.fallbacks += other.fallbacks;
+    s.bytes_up += other.bytes_up, s.bytes_down += other.bytes_down;
     lpo_scalars_add(t, "fpga/jobs", (double)s.jobs);
     lpo_scalars_add(t, "fpga/retries", (double)s.retries);
     lpo_scalars_add(t, "fpga/timeouts", (double)s.timeouts);
@@ -223,7 +232,7 @@ static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, dou
     lpo_scalars_add(&t, "time/optimizer_s", f->optimizer_s);
     lpo_scalars_add(&t, "tokens_per_s", (double)f->input_tokens / step_s);
     lpo_scalars_add(&t, "records_per_s", (double)f->loss.rows / step_s);
-    if (r->session.fpga) add_card(&t, r->session.fpga);
+    add_cards(&t, r->session.card);
     lpo_status s = lpo_lines_put(r->metrics, &m, err);
     if (!s) s = lpo_lines_put(r->timing, &t, err);
     if (!s) s = lpo_events_put(r->events, &m, err);

@@ -65,6 +65,11 @@ for a, b in zip(open("whole.jsonl"), open("scored.jsonl")):
 P
 "$LEANPO" train --model m --data whole.jsonl --objective leanpo --smoothing grounding --max-steps 1 --batch-size 2 \
     --displacement-size 0 --out run >/dev/null 2>log || fail "train on the pairs: $(cat log)"
+python3 - <<'P' || fail "smoothing statistics: $(cat run/metrics.jsonl)"
+import json
+m = {k.split("/")[1]: v for k, v in json.loads(open("run/metrics.jsonl").readline()).items() if k.startswith("smoothing/")}
+assert 0 < m["eps_min"] < m["eps_mean"] < m["eps_max"] <= .3 and 0 < m["eps_std"] < m["eps_max"] - m["eps_min"], m
+P
 # Rounds: the policy makes the pairs it is trained on next; a finished round is not done again.
 rounds() {
     "$LEANPO" train --rounds 2 --model m --data w/qa.train.jsonl --objective leanpo --max-steps 1 --batch-size 2 --accumulation 1 --displacement-size 0 \

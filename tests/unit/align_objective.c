@@ -374,6 +374,7 @@ Test(align_objective, reward_statistics) {
     loss_of(o, &in);
     lpo_objective_get_stats(&s, o);
     cr_expect_float_eq(s.eps_mean, 0.1, 1e-15);
+    cr_expect(s.eps_min == 0.1 && s.eps_max == 0.1 && s.eps_std == 0); /* one eps for all has no spread */
     cr_expect_float_eq(s.reward_chosen, 2 * (S_w[0] / 5 + S_w[1] / 7 + S_w[2] / 4 + S_w[3] / 6) / 4, 1e-12);
     lpo_objective_destroy(o);
 }

@@ -65,7 +65,7 @@ static lpo_loss *make(const char *objective, const char *set) {
 }
 
 /* Loss and gradients over micro-batches of `micro` rows. */
-static double run(lpo_loss *l, int micro, double *g_w, double *g_l) {
+static lpo_loss_sum sum_of(lpo_loss *l, int micro, double *g_w, double *g_l) {
     lpo_loss_sum sum = {0};
     lpo_error err;
     int64_t sw[N + 1], sl[N + 1];
@@ -75,6 +75,11 @@ static double run(lpo_loss *l, int micro, double *g_w, double *g_l) {
             lpo_loss_eval(&sum, g_w + start_w[i], g_l + start_l[i], l, &r, NULL, N, start_w[N], 0, 10, &err));
     }
     cr_assert_eq(sum.rows, N);
+    return sum;
+}
+
+static double run(lpo_loss *l, int micro, double *g_w, double *g_l) {
+    const lpo_loss_sum sum = sum_of(l, micro, g_w, g_l);
     return lpo_loss_value(&sum);
 }
 
@@ -145,6 +150,32 @@ Test(train_loss, grounding_from_records) {
     lpo_rows r = cut(0, N, sw, sl);
     MUST(lpo_loss_eval(&sum, gw, gl, l, &r, NULL, N, 7, 0, 10, &err));
     cr_assert(fabs(sum.eps / N - 0.4 * exp(-0.5)) < 1e-12, "%g", sum.eps / N);
+    lpo_loss_destroy(l);
+    lpo_dataset_close(data);
+}
+
+/* The smoothing a run reports is that of all pairs of a step, however they were cut: eps = .4 sigmoid(-m/2)
+ * of each, its mean, least, most and spread. */
+Test(train_loss, smoothing_statistics) {
+    lpo_error err;
+    const double mean_w[] = {-1.5, -.5, -1.75}, mean_l[] = {-2, -3.5 / 3, -1.625};
+    double eps[N], mean = 0, squares = 0;
+    for (int i = 0; i < N; i++) {
+        eps[i] = .4 / (1 + exp(2 * (mean_w[i] - mean_l[i]) / 2));
+        mean += eps[i] / N;
+    }
+    for (int i = 0; i < N; i++) squares += (eps[i] - mean) * (eps[i] - mean) / N;
+    open_data("");
+    lpo_loss *l = make("leanpo", "");
+    MUST(lpo_loss_bind(l, data, &err));
+    for (int micro = 1; micro <= N; micro++) {
+        double gw[7], gl[6];
+        lpo_loss_sum sum = sum_of(l, micro, gw, gl);
+        cr_assert(fabs(sum.eps / N - mean) < 1e-14);
+        cr_assert(fabs(lpo_loss_eps_std(&sum) - sqrt(squares)) < 1e-14);
+        cr_assert(fabs(sum.eps_min - eps[1]) < 1e-14 && fabs(sum.eps_max - eps[2]) < 1e-14, "%g %g",
+                  sum.eps_min, sum.eps_max);
+    }
     lpo_loss_destroy(l);
     lpo_dataset_close(data);
 }

@@ -85,11 +85,11 @@ typedef struct lpo_objective_info {
 /* Statistics of the last evaluation, TRL's definitions; of a weighted sum, those of its first term with
  * rewards. */
 typedef struct lpo_objective_stats {
-    double eps_mean;                       /* mean label smoothing; 0 where there is none */
-    double reward_chosen, reward_rejected; /* batch means */
-    double accuracy;                       /* share of pairs with reward chosen > rejected, strictly */
-    double margin;                         /* mean of chosen - rejected */
-    int has_rewards;                       /* 0: the four above are 0 (no pairs) */
+    double eps_mean, eps_std, eps_min, eps_max; /* label smoothing of the pairs; 0 where there is none */
+    double reward_chosen, reward_rejected;      /* batch means */
+    double accuracy;                            /* share of pairs with reward chosen > rejected, strictly */
+    double margin;                              /* mean of chosen - rejected */
+    int has_rewards;                            /* 0: the four above are 0 (no pairs) */
 } lpo_objective_stats;
 
 /* Name of a column ("S_w"); NULL when out of range. */
