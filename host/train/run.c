@@ -209,7 +209,8 @@ static lpo_status open_heldout(lpo_run *r, lpo_error *err) {
     r->heldout.loader = loader_options(r, (int)r->micro);
     if (!*eval) return LPO_OK;
     s = lpo_loss_create(&r->heldout.loss, r->o, err);
-    if (!s && r->session.fpga_reduce) lpo_loss_place(r->heldout.loss, r->session.fpga, true);
+    if (!s && r->session.card[LPO_STAGE_reduce])
+        lpo_loss_place(r->heldout.loss, r->session.card[LPO_STAGE_reduce], true);
     return s ? s : lpo_loss_bind(r->heldout.loss, r->eval_data, err);
 }
 
@@ -264,9 +265,10 @@ static lpo_status open_references(lpo_run *r, lpo_error *err) {
     lpo_session other = {0};
     lpo_engine e = {0};
     /* Only its backbone works; a card is not opened twice. */
-    char place[80] = "backbone=", *device = place + strlen(place);
-    s = lpo_place_stage(device, str(r, LPO_TRAIN_place), "backbone", err);
-    if (!s) s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), place, err);
+    lpo_place p;
+    s = lpo_place_parse(&p, str(r, LPO_TRAIN_place), err);
+    if (!s)
+        s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), p.device[LPO_STAGE_backbone], err);
     if (!s) s = lpo_engine_open(&e, other.model, false, err);
     e.separate = !lpo_train_bool(r->o, LPO_TRAIN_shared_prefix);
     if (!s) s = references_with(r, &e, err);
@@ -327,7 +329,8 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     if (!s)
         s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
     if (!s) s = plan_steps(r, err);
-    if (!s && r->session.fpga_reduce) lpo_loss_place(r->loss, r->session.fpga, false);
+    if (!s && r->session.card[LPO_STAGE_reduce])
+        lpo_loss_place(r->loss, r->session.card[LPO_STAGE_reduce], false);
     if (!s) s = lpo_loss_bind(r->loss, r->data, err);
     if (!s) s = open_heldout(r, err);
     if (!s)

@@ -8,71 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const STAGES[] = {"decode", "preprocess", "backbone", "reduce"};
-
-lpo_status lpo_place_stage(char out[64], const char *place, const char *stage, lpo_error *err) {
-    strcpy(out, "cpu");
-    if (!place || !place[0] || !strcmp(place, "auto")) return LPO_OK;
-    for (const char *p = place; *p;) {
-        size_t n = strcspn(p, ",");
-        const char *eq = memchr(p, '=', n);
-        const char *device = eq ? eq + 1 : p;
-        size_t n_device = n - (size_t)(device - p);
-        if (n_device == 0 || n_device > 63)
-            return lpo_fail(err, LPO_EINVAL, "--place %s: no device in \"%.*s\" (write STAGE=DEVICE,...)",
-                            place, (int)n, p);
-        bool known = eq == NULL, wanted = eq == NULL;
-        for (size_t i = 0; eq && i < sizeof STAGES / sizeof *STAGES; i++) {
-            bool same = strlen(STAGES[i]) == (size_t)(eq - p) && !memcmp(p, STAGES[i], (size_t)(eq - p));
-            known |= same;
-            wanted |= same && !strcmp(STAGES[i], stage);
+/* The card of a stage, opened unless a stage before it has it. */
+static lpo_status open_card(lpo_session *s, const lpo_place *p, lpo_stage stage, const char *spec,
+                            lpo_error *err) {
+    const char *device = p->device[stage];
+    if (!lpo_place_is(device, "csim") && !lpo_place_is(device, "fpga")) return LPO_OK;
+    for (int i = 0; i < (int)stage; i++) {
+        if (!s->card[i]) continue;
+        if (!strcmp(p->device[i], device)) {
+            s->card[stage] = s->card[i];
+            return LPO_OK;
         }
-        if (!known)
-            return lpo_fail(
-                err, LPO_EINVAL,
-                "--place %s: unknown stage \"%.*s\" (stages: decode, preprocess, backbone, reduce)", place,
-                (int)(eq - p), p);
-        if (wanted) {
-            memcpy(out, device, n_device);
-            out[n_device] = 0;
-            if (!strcmp(out, "auto")) strcpy(out, "cpu");
-        }
-        p += n + (p[n] == ',');
+        if (lpo_place_is(device, "fpga") && lpo_place_is(p->device[i], "fpga"))
+            return lpo_fail(err, LPO_EUNSUPPORTED,
+                            "--place %s: %s is on %s and %s on %s; put both on one (fpga means every card)",
+                            spec, lpo_stage_name((lpo_stage)i), p->device[i], lpo_stage_name(stage), device);
     }
-    return LPO_OK;
+    return lpo_fpga_open(&s->card[stage], device, NULL, err);
 }
 
-/* The stages that are not the model's: decode runs on the CPU, preprocess and reduce there or on one FPGA
- * device
- * ("csim", "fpga", "fpga:1"). card is that device, "" for none. */
-static lpo_status place_host_stages(char card[64], lpo_session *out, const char *place, lpo_error *err) {
-    static const char *const stages[] = {"decode", "preprocess", "reduce"};
-    bool *const on_card[] = {NULL, &out->fpga_preprocess, &out->fpga_reduce};
-    card[0] = 0;
-    if (!place || !strchr(place, '=')) return LPO_OK; /* a bare device name places the backbone */
-    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
-        char device[64];
-        lpo_status s = lpo_place_stage(device, place, stages[i], err);
-        if (s) return s;
-        if (!strcmp(device, "cpu")) continue;
-        if (!on_card[i] || (strcmp(device, "csim") && strncmp(device, "fpga", 4)))
-            return lpo_fail(err, LPO_EUNSUPPORTED, "--place %s=%s: this stage runs on cpu%s", stages[i],
-                            device, on_card[i] ? ", csim, fpga or fpga:INDEX" : "");
-        if (card[0] && strcmp(card, device))
-            return lpo_fail(
-                err, LPO_EUNSUPPORTED,
-                "--place %s: preprocess is on %s and reduce on %s; put both on one (fpga means every card)",
-                place, card, device);
-        strcpy(card, device);
-        *on_card[i] = true;
-    }
-    return LPO_OK;
-}
-
-static lpo_status open_card(lpo_session *s, const char *card, lpo_error *err) {
-    if (!card[0]) return LPO_OK;
-    lpo_status st = lpo_fpga_open(&s->fpga, card, NULL, err);
-    if (!st && s->fpga_preprocess) st = lpo_prep_device_create(&s->prep_engine, s->fpga, err);
+/* The stages that are not the model's. */
+static lpo_status open_host_stages(lpo_session *s, const lpo_place *p, const char *spec, lpo_error *err) {
+    lpo_status st = open_card(s, p, LPO_STAGE_preprocess, spec, err);
+    if (!st) st = open_card(s, p, LPO_STAGE_reduce, spec, err);
+    if (!st && s->card[LPO_STAGE_preprocess])
+        st = lpo_prep_device_create(&s->prep_engine, s->card[LPO_STAGE_preprocess], err);
     if (!st) s->recipe.prep.engine = s->prep_engine;
     return st;
 }
@@ -82,17 +42,17 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     memset(out, 0, sizeof *out);
     if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
     out->n_threads = lpo_device_threads(n_threads);
-    char backbone[64], card[64];
-    lpo_status s = place_host_stages(card, out, place, err);
-    if (!s) s = lpo_place_stage(backbone, place, "backbone", err);
+    lpo_place p;
+    lpo_status s = lpo_place_parse(&p, place, err);
+    const char *backbone = p.device[LPO_STAGE_backbone];
     lpo_model_options mo = lpo_model_options_default();
-    mo.place = backbone;
+    mo.place = strcmp(backbone, "auto") ? backbone : "cpu";
     mo.adapter = adapter && adapter[0] ? adapter : NULL;
     if (dtype && dtype[0]) mo.dtype = dtype;
     if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
     if (!s) lpo_model_get_info(&out->info, out->model);
     if (!s) s = lpo_recipe_open(&out->recipe, out->info.dir, chat_template, err);
-    if (!s) s = open_card(out, card, err);
+    if (!s) s = open_host_stages(out, &p, place, err);
     if (s) lpo_session_close(out);
     return s;
 }
@@ -101,7 +61,11 @@ void lpo_session_close(lpo_session *s) {
     if (s->recipe.tokenizer) lpo_recipe_close(&s->recipe);
     lpo_model_destroy(s->model);
     lpo_prep_device_destroy(s->prep_engine);
-    lpo_fpga_close(s->fpga);
+    for (int i = 0; i < LPO_N_STAGES; i++) { /* a card once, whoever shares it */
+        for (int k = i + 1; k < LPO_N_STAGES; k++)
+            if (s->card[k] == s->card[i]) s->card[k] = NULL;
+        lpo_fpga_close(s->card[i]);
+    }
     memset(s, 0, sizeof *s);
 }
 

@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include "device/fpga/fpga.h"
 #include "model/generate.h"
+#include "train/place.h"
 #include "train/stop.h"
 
 typedef struct lpo_session {
@@ -13,21 +14,15 @@ typedef struct lpo_session {
     lpo_model_info info;
     lpo_recipe recipe;
     int n_threads;
-    lpo_fpga *fpga; /* the card of the stages placed on one, NULL when there are none; both share it */
-    bool fpga_preprocess, fpga_reduce;
-    lpo_prep_engine *prep_engine; /* recipe.prep's, when fpga_preprocess */
+    lpo_fpga *card[LPO_N_STAGES]; /* of a stage placed on one, else NULL; stages on one device share it */
+    lpo_prep_engine *prep_engine; /* recipe.prep's, when preprocess is not on the CPU */
 } lpo_session;
 
-/* adapter: a folder of LoRA adapters for the model, or NULL (model_dir may be one itself). place: the whole
- * --place string ("backbone=cpu,preprocess=cpu" or one device name) or NULL; n_threads 0 =
- * all cores. */
+/* adapter: a folder of LoRA adapters for the model, or NULL (model_dir may be one itself). place: as
+ * lpo_place_parse reads it; what it leaves open is on the CPU. n_threads 0 = all cores. */
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
                             const char *dtype, const char *chat_template, int n_threads, lpo_error *err);
 void lpo_session_close(lpo_session *s); /* a zeroed one is fine */
-
-/* The device list of one stage in a --place string: "backbone=cpu,reduce=fpga" -> "cpu"; a bare name serves
- * every stage; absent: "cpu". A stage or device nobody knows is LPO_EINVAL. out has room for 64 bytes. */
-lpo_status lpo_place_stage(char out[64], const char *place, const char *stage, lpo_error *err);
 
 /* One question about one clip. */
 typedef struct lpo_ask {
