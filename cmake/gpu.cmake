@@ -1,4 +1,5 @@
 # kernels/gpu/*.cl and dialect.h, embedded: one C file of byte arrays, written while configuring and again when a source changes.
+# A header that a .cl includes by name (kernels/pair_loss.h: shared with the host) stands in its place: a device's compiler has no folders.
 # The OpenCL driver is built where the headers are; the library is found at run time.
 set(gpu_c "/* Written by cmake/gpu.cmake. */\n#include \"kernels/gpu/launch.h\"\n")
 set(gpu_rows "")
@@ -6,7 +7,14 @@ file(GLOB gpu_cl CONFIGURE_DEPENDS kernels/gpu/*.cl)
 foreach(f IN ITEMS ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h ${gpu_cl})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${f})
   get_filename_component(n ${f} NAME_WE)
-  file(READ ${f} hex HEX)
+  file(READ ${f} text)
+  while(text MATCHES "#include \"(kernels/[a-z_]+\\.h)\"")
+    set(header ${CMAKE_MATCH_1})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${header})
+    file(READ ${CMAKE_SOURCE_DIR}/${header} inside)
+    string(REPLACE "#include \"${header}\"" "${inside}" text "${text}")
+  endwhile()
+  string(HEX "${text}" hex)
   string(REGEX REPLACE "(................................)" "\\1\n" hex "${hex}")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
   string(APPEND gpu_c "static const char ${n}_text[] = {${hex}0};\n")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pair_loss.h -- the loss of one (chosen, rejected) pair, its derivatives and rewards: the one text that both
  * host/align and hls/reward_reduce compile, so that `--place reduce` never changes a bit. C11 and C++14,
- * synthesizable.
+ * synthesizable; OpenCL C and CUDA C++ behind gpu/dialect.h (gpu/reduce.cl).
  *
  * A pair is two sums S of token log-probabilities, their token counts, and a row of LPO_PAIR_IN_* numbers.
  * Its scores are x = f(S - R), by token if asked; its loss
@@ -115,7 +115,7 @@ typedef struct lpo_pair {
 } lpo_pair;
 
 /* A score; *d its derivative by the log-probability, but for the division by n. */
-static inline double lpo_pair_score(lpo_pair_rule k, double ratio, double n, double *d) {
+LPO_FN double lpo_pair_score(lpo_pair_rule k, double ratio, double n, double *d) {
     double c = k.alpha - 1.0;
     *d = 1.0;
     if (k.score == LPO_SCORE_FORWARD_KL) {
@@ -139,18 +139,18 @@ static inline double lpo_pair_score(lpo_pair_rule k, double ratio, double n, dou
 }
 
 /* (1-eps) -log sigmoid(z) + eps -log sigmoid(-z), and its derivative. */
-static inline double lpo_smoothed(double z, double eps, double *dz) {
+LPO_FN double lpo_smoothed(double z, double eps, double *dz) {
     *dz = lpo_sigmoid(z) - (1.0 - eps);
     return (1.0 - eps) * lpo_nls(z) + eps * lpo_nls(-z);
 }
 
 /* Sigmoid's derivative, in a form that keeps its small values. */
-static inline double lpo_bell(double z) {
+LPO_FN double lpo_bell(double z) {
     return lpo_sigmoid(z) * lpo_sigmoid(-z);
 }
 
 /* log of the odds of a response whose mean log-probability is x < 0, and its derivative. */
-static inline double lpo_log_odds(double x, double *d) {
+LPO_FN double lpo_log_odds(double x, double *d) {
     double one_minus_p = -lpo_real_expm1(x);
     *d = 1.0 / one_minus_p;
     return x - lpo_real_log(one_minus_p);
@@ -162,7 +162,7 @@ typedef struct lpo_pair_value {
 } lpo_pair_value;
 
 /* Losses of the difference z; d is the derivative by z. */
-static inline double lpo_pair_difference(lpo_pair_rule k, double z, double eps, double *d) {
+LPO_FN double lpo_pair_difference(lpo_pair_rule k, double z, double eps, double *d) {
     switch (k.op) {
     case LPO_PAIR_ROBUST: {
         double c = 1.0 - 2.0 * eps;
@@ -188,7 +188,7 @@ static inline double lpo_pair_difference(lpo_pair_rule k, double z, double eps, 
 }
 
 /* Losses that judge each response by itself: w, l are beta times the scores. */
-static inline lpo_pair_value lpo_pair_unary(lpo_pair_rule k, double w, double l, double ratio_w) {
+LPO_FN lpo_pair_value lpo_pair_unary(lpo_pair_rule k, double w, double l, double ratio_w) {
     lpo_pair_value v = {0, 0, 0, 0};
     switch (k.op) {
     case LPO_PAIR_NCA:
@@ -215,8 +215,8 @@ static inline lpo_pair_value lpo_pair_unary(lpo_pair_rule k, double w, double l,
     return v;
 }
 
-static inline lpo_pair_value lpo_pair_value_of(lpo_pair_rule k, lpo_pair p, double x_w, double x_l,
-                                               double ratio_w, double *eps) {
+LPO_FN lpo_pair_value lpo_pair_value_of(lpo_pair_rule k, lpo_pair p, double x_w, double x_l, double ratio_w,
+                                        double *eps) {
     lpo_pair_value v = {0, 0, 0, 0};
     const double gap = (x_w - x_l) - (p.in[LPO_PAIR_IN_SHIFT_W] - p.in[LPO_PAIR_IN_SHIFT_L]);
     const double e_w = x_w - p.in[LPO_PAIR_IN_SHIFT_W], e_l = x_l - p.in[LPO_PAIR_IN_SHIFT_L];
@@ -253,8 +253,8 @@ static inline lpo_pair_value lpo_pair_value_of(lpo_pair_rule k, lpo_pair p, doub
 }
 
 /* The pair's row, and its share of the batch's sums (added). */
-static inline void lpo_pair_reduce(double row[LPO_PAIR_COLUMNS], double batch[LPO_BATCH_COLUMNS],
-                                   lpo_pair_rule k, lpo_pair p) {
+LPO_FN void lpo_pair_reduce(double row[LPO_PAIR_COLUMNS], double batch[LPO_BATCH_COLUMNS], lpo_pair_rule k,
+                            lpo_pair p) {
     const double ratio_w = p.s_w - p.in[LPO_PAIR_IN_R_W], ratio_l = p.s_l - p.in[LPO_PAIR_IN_R_L];
     const double per_w = k.flags & LPO_PAIR_BY_TOKEN ? p.n_w : 1.0;
     const double per_l = k.flags & LPO_PAIR_BY_TOKEN ? p.n_l : 1.0;

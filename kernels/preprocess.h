@@ -9,8 +9,7 @@
  * library: HLS compiles it. */
 #ifndef LPO_KERNELS_PREPROCESS_H
 #define LPO_KERNELS_PREPROCESS_H
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/anywhere.h"
 
 /* 8 bits a sample. NV12 has U and V interleaved in plane[1]; GBRP has planes G, B, R. */
 enum { LPO_PREP_YUV420P, LPO_PREP_YUV422P, LPO_PREP_YUV444P, LPO_PREP_NV12, LPO_PREP_RGB24, LPO_PREP_GBRP };

@@ -12,11 +12,15 @@
  * LOCAL_ARG, LOCAL_POOL last argument and first line of a kernel whose local memory is sized at launch
  * FN, FN_ALONE          a function; one whose loops a CPU, which runs a group's items in a loop around the
  *                       kernel's body, must not take apart
+ * LPO_FN, LPO_TABLE     as FN, for texts shared with the host (kernels/anywhere.h), which a file includes by name
  * float8, LOAD8, ...    eight floats. MAD8(f, x, sum) is f*x + sum, FMA8(x, y, sum) x*y + sum, fused
  *
  * Order is part of every result: no atomics, sums over a group in one fixed tree, contraction off; fused steps
  * are written fma. So two runs give the same bits. */
 /* clang-format on */
+#define LPO_GPU
+#define LPO_FN            FN
+#define LPO_FMAF(x, y, z) fma(x, y, z)
 #ifdef __OPENCL_VERSION__
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #pragma OPENCL FP_CONTRACT OFF
@@ -43,11 +47,18 @@
 #define FMA8(x, y, sum) fma(x, y, sum)
 #define BITS_FLOAT(u)   as_float((uint)(u))
 #define FLOAT_BITS(f)   as_uint(f)
+#define LPO_TABLE       __constant
 typedef long i64;
 typedef ulong u64;
+typedef uchar uint8_t;
+typedef int int32_t;
+typedef uint uint32_t;
+typedef long int64_t;
+typedef ulong uint64_t;
 #else
 #ifdef __CUDACC_VER_MAJOR__
 #define FN                    static __device__ __forceinline__
+#define LPO_TABLE             static __device__ const
 #define LOCAL                 __shared__
 #define KERNEL(threads, name) extern "C" __global__ void __launch_bounds__(threads) name
 #define BARRIER               __syncthreads()
@@ -56,8 +67,9 @@ typedef ulong u64;
 #define GROUPS(d)             ((i64)LPO_AXIS(gridDim, d))
 #define LANE                  ((int)threadIdx.x)
 #else /* clang alone, without CUDA's headers: to see that the source is CUDA */
-#define FN    static __attribute__((device)) inline
-#define LOCAL __attribute__((shared))
+#define FN        static __attribute__((device)) inline
+#define LPO_TABLE static __attribute__((device)) const
+#define LOCAL     __attribute__((shared))
 #define KERNEL(threads, name)                                                                                \
     extern "C" __attribute__((global)) void __attribute__((launch_bounds(threads))) name
 #define BARRIER __syncthreads()
@@ -104,6 +116,16 @@ static LPO_MATH inline float fmax(float a, float b) {
 #define LOCAL_PTR
 #define LOCAL_ARG
 #define LOCAL_POOL(p) extern LOCAL float p[]
+#ifdef __CUDACC_RTC__ /* has no headers */
+typedef unsigned char uint8_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
 typedef long long i64;
 typedef unsigned long long u64;
 typedef unsigned char uchar;

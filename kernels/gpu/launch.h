@@ -43,7 +43,13 @@
     X(ATTN_DQ, attn, "lpo_attn_dq", 64, 7, 6, 1)                                                             \
     X(ATTN_DKV, attn, "lpo_attn_dkv", 64, 7, 6, 1)                                                           \
     X(ATTN_APPEND, attn_cached, "lpo_attn_append", 64, 5, 6, 0)                                              \
-    X(ATTN_CACHED, attn_cached, "lpo_attn_cached", 64, 6, 6, 1)
+    X(ATTN_CACHED, attn_cached, "lpo_attn_cached", 64, 6, 6, 1)                                              \
+    X(PREP_RGB, preprocess, "lpo_prep_rgb", 64, 2, 8, 0)                                                     \
+    X(PREP_HORZ, preprocess, "lpo_prep_horz", 64, 5, 3, 0)                                                   \
+    X(PREP_VERT, preprocess, "lpo_prep_vert", 64, 5, 2, 0)                                                   \
+    X(PREP_FINISH, preprocess, "lpo_prep_finish", 64, 2, 6, 0)                                               \
+    X(REDUCE_PAIRS, reduce, "lpo_reduce_pairs", 64, 6, 4, 3)                                                 \
+    X(REDUCE_BATCH, reduce, "lpo_reduce_batch", 64, 2, 1, 0)
 
 typedef enum lpo_gpu_kernel {
 #define LPO_X(id, file, name, threads, tensors, ints, reals) LPO_GPU_##id,
@@ -68,7 +74,9 @@ typedef enum lpo_gpu_kernel {
     X(gemm)                                                                                                  \
     X(logprob)                                                                                               \
     X(attn)                                                                                                  \
-    X(attn_cached)
+    X(attn_cached)                                                                                           \
+    X(preprocess)                                                                                            \
+    X(reduce)
 
 typedef enum lpo_gpu_file {
 #define LPO_X(file) LPO_GPU_FILE_##file,

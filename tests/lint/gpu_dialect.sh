@@ -8,11 +8,11 @@ t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
 to_ptx() {
     clang -x cuda --cuda-device-only -nocudainc -nocudalib --cuda-gpu-arch=sm_80 -ffp-contract=off -Wno-unknown-cuda-version -Wall -Werror \
-        -Wno-unused-function -O1 -S -include dialect.h "$1" -o "$2"
+        -Wno-unused-function -O1 -S -I ../.. -include dialect.h "$1" -o "$2"
 }
 echo 'KERNEL(64, probe)(TENSOR(y)) { PUT(y, GROUP(0), 1.0f); }' > "$t/probe.cl"
 if ! to_ptx "$t/probe.cl" "$t/probe.ptx" 2>/dev/null; then
-    to_ptx() { nvcc -x cu --ptx -arch=compute_80 --fmad=false -include dialect.h "$1" -o "$2"; }
+    to_ptx() { nvcc -x cu --ptx -arch=compute_80 --fmad=false -I ../.. -include dialect.h "$1" -o "$2"; }
     to_ptx "$t/probe.cl" "$t/probe.ptx" 2>/dev/null || { echo "skipped: neither clang with NVPTX nor nvcc is here"; exit 77; }
 fi
 bad=0
