@@ -267,3 +267,14 @@ char *lpo_path_dir(const char *path) {
     if (!slash) return strdup(".");
     return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
+
+int lpo_path_same_dir(const char *a, const char *b) {
+    char *da = lpo_path_dir(a), *db = lpo_path_dir(b);
+    char *ra = da ? realpath(da, NULL) : NULL, *rb = db ? realpath(db, NULL) : NULL;
+    const int same = ra && rb && !strcmp(ra, rb);
+    free(ra);
+    free(rb);
+    free(da);
+    free(db);
+    return same;
+}

@@ -47,4 +47,6 @@ int lpo_path_exists(const char *path);
 char *lpo_path_join(const char *dir, const char *name);
 /* malloc'd folder part of path ("." when there is none). */
 char *lpo_path_dir(const char *path);
+/* Both files lie, or would lie, in one existing folder. */
+int lpo_path_same_dir(const char *a, const char *b);
 #endif

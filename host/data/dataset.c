@@ -94,7 +94,8 @@ static lpo_status add_line(lpo_dataset *d, const char *text, size_t size, int64_
     if ((int64_t)size > d->opt.max_line_bytes) return add_bad(d, line, NULL, "the line is too long", err);
     if (lpo_json_parse(&obj, text, size, "the line", &why)) return add_bad(d, line, NULL, why.msg, err);
     lpo_record r = {.json = obj, .line = line, .index = d->n};
-    const char *reason = lpo_record_parse(&r, obj, d->arena, d->dir, d->opt.need_pairs);
+    const char *reason =
+        lpo_record_parse(&r, obj, d->arena, d->dir, d->opt.need_pairs ? LPO_NEED_PAIR : LPO_NEED_ANSWER);
     if (reason) {
         lpo_status s = add_bad(d, line, json_string_value(json_object_get(obj, "video")), reason, err);
         json_decref(obj);

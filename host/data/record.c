@@ -2,6 +2,7 @@
 /* record.c -- one line of a set: its keys, whichever of the two forms it has. */
 #include "data/record.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The text of a message's "content": a string, or the "text" parts of a list joined by newlines. NULL when it
@@ -37,17 +38,20 @@ bool lpo_text_blank(const char *s) {
 }
 
 const char *lpo_record_parse(lpo_record *r, const json_t *obj, lpo_arena *arena, const char *dir,
-                             bool need_pairs) {
+                             lpo_record_need need) {
     if (!json_is_object(obj)) return "not a JSON object";
-    bool pair = json_object_get(obj, "chosen") || json_object_get(obj, "rejected") || need_pairs;
+    const bool answered = need != LPO_NEED_QUESTION;
+    const bool pair = answered && (json_object_get(obj, "chosen") || json_object_get(obj, "rejected") ||
+                                   need == LPO_NEED_PAIR);
     r->prompt = text_of(arena, obj, "prompt", "user");
     if (!r->prompt) r->prompt = text_of(arena, obj, "question", "user");
     if (!r->prompt)
         return pair ? "key \"prompt\" is missing or not text" : "key \"question\" is missing or not text";
-    r->chosen = text_of(arena, obj, pair ? "chosen" : "answer", "assistant");
-    if (!r->chosen)
+    if (!answered && lpo_text_blank(r->prompt)) return "the question is empty";
+    if (answered) r->chosen = text_of(arena, obj, pair ? "chosen" : "answer", "assistant");
+    if (answered && !r->chosen)
         return pair ? "key \"chosen\" is missing or not text" : "key \"answer\" is missing or not text";
-    if (lpo_text_blank(r->chosen)) return pair ? "\"chosen\" is empty" : "\"answer\" is empty";
+    if (answered && lpo_text_blank(r->chosen)) return pair ? "\"chosen\" is empty" : "\"answer\" is empty";
     if (pair) {
         r->rejected = text_of(arena, obj, "rejected", "assistant");
         if (!r->rejected) return "key \"rejected\" is missing or not text";
@@ -70,4 +74,12 @@ const char *lpo_record_parse(lpo_record *r, const json_t *obj, lpo_arena *arena,
         r->id = json_is_integer(id) ? lpo_arena_printf(arena, "%lld", (long long)json_integer_value(id))
                                     : lpo_arena_printf(arena, "%lld", (long long)r->line);
     return r->id ? NULL : "out of memory";
+}
+
+json_t *lpo_record_video_from(const lpo_record *r, bool same_folder) {
+    if (same_folder) return json_incref(json_object_get(r->json, "video"));
+    char *real = realpath(r->video, NULL);
+    json_t *o = json_string(real ? real : r->video);
+    free(real);
+    return o;
 }

@@ -5,15 +5,26 @@
 #include "base/arena.h"
 #include "data/dataset.h"
 
+/* What a line must have beside its video. */
+typedef enum lpo_record_need {
+    LPO_NEED_ANSWER,  /* a question and its answer, or a pair */
+    LPO_NEED_PAIR,    /* "rejected" too */
+    LPO_NEED_QUESTION /* that alone; chosen and rejected stay NULL */
+} lpo_record_need;
+
 /* Fill r (all but json, line and index, which are set already) from obj, or return why it cannot be used.
  * Strings point into obj and the arena; relative video paths start at dir. */
 const char *lpo_record_parse(lpo_record *r, const json_t *obj, lpo_arena *arena, const char *dir,
-                             bool need_pairs);
+                             lpo_record_need need);
+/* A new reference to "video" as a set elsewhere may say it: as it is when both lie in one folder, else the
+ * whole path. */
+json_t *lpo_record_video_from(const lpo_record *r, bool same_folder);
 bool lpo_text_blank(const char *s); /* nothing but white space */
 
 /* Lines one after another. One thread. */
 typedef struct lpo_record_reader lpo_record_reader;
-lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo_error *err);
+lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo_record_need need,
+                                  lpo_error *err);
 void lpo_record_reader_close(lpo_record_reader *r); /* NULL accepted */
 /* The next line that is not blank: *reason NULL and r->json owned by the caller (json_decref), or *reason
  * says why it cannot be used (arena memory) and r->line which it is. LPO_EEND after the last. r->index is not
@@ -32,5 +43,10 @@ typedef struct lpo_record_census {
     int64_t first_bad_line;
     char first_bad[256];
 } lpo_record_census;
-lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_error *err);
+/* LPO_EFORMAT: no line is usable, or the share of bad ones is over max_bad. */
+lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_record_need need, double max_bad,
+                            lpo_error *err);
+/* The same once n_bad lines have turned out bad, the last of them this one. */
+lpo_status lpo_record_check_share(const lpo_record_census *c, const char *path, int64_t n_bad, double max_bad,
+                                  int64_t line, const char *why, lpo_error *err);
 #endif

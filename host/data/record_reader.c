@@ -16,13 +16,16 @@ struct lpo_record_reader {
     char *path, *dir, *line;
     size_t cap;
     int64_t offset, lines;
+    lpo_record_need need;
     XXH64_state_t *hash; /* of the bytes read, or NULL */
 };
 
-lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo_error *err) {
+lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo_record_need need,
+                                  lpo_error *err) {
     *out = NULL;
     lpo_record_reader *r = calloc(1, sizeof *r);
     if (!r) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory", path);
+    r->need = need;
     r->path = strdup(path);
     r->dir = lpo_path_dir(path);
     r->file = fopen(path, "re");
@@ -92,7 +95,7 @@ lpo_status lpo_record_reader_next(lpo_record *out, const char **reason, lpo_reco
         *reason = lpo_arena_strdup(arena, why.msg);
         if (!*reason) *reason = "out of memory";
     } else {
-        *reason = lpo_record_parse(out, obj, arena, r->dir, false);
+        *reason = lpo_record_parse(out, obj, arena, r->dir, r->need);
         if (*reason)
             json_decref(obj);
         else
@@ -120,10 +123,29 @@ static lpo_status count_all(lpo_record_census *out, lpo_record_reader *r, lpo_ar
     return s == LPO_EEND ? LPO_OK : s;
 }
 
-lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_error *err) {
+lpo_status lpo_record_check_share(const lpo_record_census *c, const char *path, int64_t n_bad, double max_bad,
+                                  int64_t line, const char *why, lpo_error *err) {
+    const int64_t n = c->n_good + c->n_bad;
+    if (!n_bad || (double)n_bad <= max_bad * (double)n) return LPO_OK;
+    return lpo_fail(err, LPO_EFORMAT,
+                    "%s: %lld of %lld lines are bad, over --max-bad %g; at line %lld: %s (mend the file, or "
+                    "raise --max-bad)",
+                    path, (long long)n_bad, (long long)n, max_bad, (long long)line, why);
+}
+
+static lpo_status check_usable(const lpo_record_census *c, const char *path, double max_bad, lpo_error *err) {
+    if (c->n_good)
+        return lpo_record_check_share(c, path, c->n_bad, max_bad, c->first_bad_line, c->first_bad, err);
+    if (!c->n_bad) return lpo_fail(err, LPO_EFORMAT, "%s: no usable line", path);
+    return lpo_fail(err, LPO_EFORMAT, "%s: no usable line; line %lld: %s", path, (long long)c->first_bad_line,
+                    c->first_bad);
+}
+
+lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_record_need need, double max_bad,
+                            lpo_error *err) {
     memset(out, 0, sizeof *out);
     lpo_record_reader *r;
-    lpo_status s = lpo_record_reader_open(&r, path, err);
+    lpo_status s = lpo_record_reader_open(&r, path, need, err);
     if (s) return s;
     lpo_arena *arena = lpo_arena_create(1 << 16);
     r->hash = XXH64_createState();
@@ -135,5 +157,5 @@ lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_error 
     }
     lpo_arena_destroy(arena);
     lpo_record_reader_close(r);
-    return s;
+    return s ? s : check_usable(out, path, max_bad, err);
 }

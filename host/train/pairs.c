@@ -48,27 +48,6 @@ static lpo_status check_options(const lpo_pairs_options *o, lpo_error *err) {
     return LPO_OK;
 }
 
-static lpo_status check_share(const pairs_run *r, int64_t n_bad, int64_t line, const char *why,
-                              lpo_error *err) {
-    const int64_t n = r->census.n_good + r->census.n_bad;
-    if (!n_bad || (double)n_bad <= r->o->max_bad * (double)n) return LPO_OK;
-    return lpo_fail(err, LPO_EFORMAT,
-                    "%s: %lld of %lld lines are bad, over --max-bad %g; at line %lld: %s (mend the file, or "
-                    "raise --max-bad)",
-                    r->o->data, (long long)n_bad, (long long)n, r->o->max_bad, (long long)line, why);
-}
-
-static bool same_folder(const char *a, const char *b) {
-    char *da = lpo_path_dir(a), *db = lpo_path_dir(b);
-    char *ra = da ? realpath(da, NULL) : NULL, *rb = db ? realpath(db, NULL) : NULL;
-    const bool same = ra && rb && !strcmp(ra, rb);
-    free(ra);
-    free(rb);
-    free(da);
-    free(db);
-    return same;
-}
-
 /* Everything that can be refused without a model, then the model. */
 static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
     const lpo_pairs_options *o = r->o;
@@ -78,18 +57,13 @@ static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
     r->augmented = r->augment.n > 0;
     s = lpo_prompts_open(&r->prompts, o->templates, err);
     r->trust = o->judge_cmd || o->judge_url ? NULL : lpo_trust_by_name(o->trust);
-    if (!s) s = lpo_record_count(&r->census, o->data, err);
-    if (!s && !r->census.n_good) {
-        s = lpo_fail(err, LPO_EFORMAT, "%s: no usable line", o->data);
-        if (r->census.n_bad)
-            lpo_fail(err, LPO_EFORMAT, "%s: no usable line; line %lld: %s", o->data,
-                     (long long)r->census.first_bad_line, r->census.first_bad);
-    }
-    if (!s) s = check_share(r, r->census.n_bad, r->census.first_bad_line, r->census.first_bad, err);
-    if (!s) s = lpo_record_reader_open(&r->reader, o->data, err);
-    r->same_folder = same_folder(o->data, o->out);
+    if (!s) s = lpo_record_count(&r->census, o->data, LPO_NEED_ANSWER, o->max_bad, err);
+    if (!s) s = lpo_record_reader_open(&r->reader, o->data, LPO_NEED_ANSWER, err);
+    r->same_folder = lpo_path_same_dir(o->data, o->out);
     if (!s) s = pairs_files_open(r, finished, err);
-    if (!s && !*finished) s = check_share(r, r->counts.n_bad, r->written_line, "(see quarantine.jsonl)", err);
+    if (!s && !*finished)
+        s = lpo_record_check_share(&r->census, o->data, r->counts.n_bad, o->max_bad, r->written_line,
+                                   "(see quarantine.jsonl)", err);
     r->judge_before = r->counts.judge;
     r->questions_before = r->counts.n_questions;
     if (!s && !r->trust && !*finished) s = lpo_judge_create(&r->judge, o, r->judge_before.calls, err);
@@ -193,7 +167,8 @@ static lpo_status finish_oldest(pairs_run *r, lpo_error *err) {
     if (s) return s;
     for (int i = 0; i < b->n && !s && r->counts.n_bad > bad_before; i++)
         if (b->item[i].reason) {
-            s = check_share(r, r->counts.n_bad, b->item[i].rec.line, b->item[i].reason, err);
+            s = lpo_record_check_share(&r->census, r->o->data, r->counts.n_bad, r->o->max_bad,
+                                       b->item[i].rec.line, b->item[i].reason, err);
             break;
         }
     lpo_generator_let_go(r->gen); /* of a clip that goes with the block */

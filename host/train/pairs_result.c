@@ -4,46 +4,18 @@
 
 #include "align/rank.h"
 #include "base/clock.h"
-#include "base/file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 enum { RESAMPLES = 1000 };
 const char *const PAIRS_FATE_NAME[] = {"kept", "gap", "identical", "empty", "judge", "bad"};
 
 /* ---- options ---- */
-
-static int is_weights(const struct dirent *d) {
-    const size_t n = strlen(d->d_name);
-    return n > 12 && !strcmp(d->d_name + n - 12, ".safetensors");
-}
-
-/* A fingerprint of the model folder that takes no time: names, sizes and times of its weights. */
-static uint64_t weights_of(const char *dir) {
-    struct dirent **list = NULL;
-    const int n = scandir(dir, &list, is_weights, alphasort);
-    uint64_t h = 0;
-    for (int i = 0; i < n; i++) {
-        struct stat st;
-        char *path = lpo_path_join(dir, list[i]->d_name);
-        if (path && !stat(path, &st)) {
-            const int64_t v[3] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
-            h = XXH64(list[i]->d_name, strlen(list[i]->d_name), h);
-            h = XXH64(v, sizeof v, h);
-        }
-        free(path);
-        free(list[i]);
-    }
-    free(list);
-    return h;
-}
 
 static json_t *hex(uint64_t h) {
     return json_sprintf("%016llx", (unsigned long long)h);
@@ -60,41 +32,27 @@ lpo_status pairs_options_to_json(json_t **out, const pairs_run *r, lpo_error *er
     uint64_t prompts = 0;
     for (int k = 0; k < LPO_PROMPTS; k++)
         prompts = XXH64(r->prompts.text[k], strlen(r->prompts.text[k]) + 1, prompts);
-    char *model = realpath(o->model, NULL);
-    json_t *j = json_pack(
-        "{so so sI so so so so so ss sf si sf sf sf si sI sI}", "model", text_or_null(model), "weights",
-        hex(weights_of(o->model)), "data_bytes", (json_int_t)r->census.size_bytes, "data_xxh64",
-        hex(r->census.hash), "chat_template", text_or_null(o->chat_template), "dtype", text_or_null(o->dtype),
-        "trust", text_or_null(r->judge ? NULL : o->trust), "templates", hex(prompts), "augment", spec,
-        "min_gap", o->min_gap, "max_tokens", o->max_tokens, "temperature_chosen", o->temperature_chosen,
-        "temperature_rejected", o->temperature_rejected, "top_p", o->top_p, "top_k", o->top_k, "seed",
-        (json_int_t)o->seed, "limit", (json_int_t)o->limit);
-    free(model);
-    if (!j) return lpo_fail(err, LPO_ENOMEM, "out of memory");
-    if (o->adapter) json_object_set_new(j, "adapter", hex(weights_of(o->adapter)));
+    json_t *j = NULL;
+    const lpo_status s =
+        lpo_partial_identity(&j, o->model, o->adapter, o->chat_template, o->dtype, &r->census, err);
+    if (s) return s;
+    json_object_set_new(j, "trust", text_or_null(r->judge ? NULL : o->trust));
+    json_object_set_new(j, "templates", hex(prompts));
+    json_object_set_new(j, "augment", json_string(spec));
+    json_object_set_new(j, "min_gap", json_real(o->min_gap));
+    json_object_set_new(j, "max_tokens", json_integer(o->max_tokens));
+    json_object_set_new(j, "temperature_chosen", json_real(o->temperature_chosen));
+    json_object_set_new(j, "temperature_rejected", json_real(o->temperature_rejected));
+    json_object_set_new(j, "top_p", json_real(o->top_p));
+    json_object_set_new(j, "top_k", json_integer(o->top_k));
+    json_object_set_new(j, "seed", json_integer((json_int_t)o->seed));
+    json_object_set_new(j, "limit", json_integer((json_int_t)o->limit));
     json_object_set_new(j, "judge_cmd", text_or_null(o->judge_cmd));
     json_object_set_new(j, "judge_url", text_or_null(o->judge_url));
     json_object_set_new(j, "judge_model", text_or_null(o->judge_model));
     json_object_set_new(j, "no_prior", json_boolean(o->no_prior));
     json_object_set_new(j, "no_reflection", json_boolean(o->no_reflection));
     *out = j;
-    return LPO_OK;
-}
-
-lpo_status pairs_options_compare(const json_t *then, const json_t *now, const char *dir, lpo_error *err) {
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)now, key, value) {
-        const json_t *old = json_object_get(then, key);
-        if (old && json_equal(old, value)) continue;
-        char *a = old ? json_dumps(old, JSON_ENCODE_ANY) : NULL, *b = json_dumps(value, JSON_ENCODE_ANY);
-        lpo_status s =
-            lpo_fail(err, LPO_EINVAL, "%s: begun with %s = %s, now %s: resume with the same, or remove it",
-                     dir, key, a ? a : "nothing", b ? b : "?");
-        free(a);
-        free(b);
-        return s;
-    }
     return LPO_OK;
 }
 
@@ -248,9 +206,8 @@ static json_t *real_or_null(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-lpo_status pairs_summary_write(const lpo_pairs_result *x, const pairs_run *r, const char *path,
-                               json_t *options, lpo_error *err) {
-    json_t *o = json_pack(
+json_t *pairs_summary(const lpo_pairs_result *x, const pairs_run *r) {
+    return json_pack(
         "{sI sI sI s{sI sI sI sI} sf sf sf sf so s{so so so sI} s{sf sf sf sI} so sO}", "questions",
         (json_int_t)x->n_questions, "pairs", (json_int_t)x->n_pairs, "quarantined", (json_int_t)x->n_bad,
         "dropped", "gap", (json_int_t)x->n_gap, "identical", (json_int_t)x->n_identical, "empty",
@@ -260,17 +217,5 @@ lpo_status pairs_summary_write(const lpo_pairs_result *x, const pairs_run *r, co
         "low", real_or_null(x->rho_low), "high", real_or_null(x->rho_high), "candidates",
         (json_int_t)x->n_candidates, "timing", "seconds", x->seconds, "questions_per_s", x->questions_per_s,
         "tokens_per_s", x->tokens_per_s, "videos_decoded", (json_int_t)x->n_decoded, "counts",
-        pairs_counts_to_json(&r->counts), "options", options);
-    lpo_status s = o ? lpo_json_save(o, path, err) : lpo_fail(err, LPO_ENOMEM, "out of memory");
-    json_decref(o);
-    return s;
-}
-
-lpo_status pairs_summary_read(pairs_run *r, const char *path, const json_t *options, lpo_error *err) {
-    json_t *o = NULL;
-    lpo_status s = lpo_json_load(&o, path, (size_t)16 << 20, err);
-    if (!s) s = pairs_options_compare(json_object_get(o, "options"), options, path, err);
-    if (!s) s = pairs_counts_from_json(&r->counts, json_object_get(o, "counts"), path, err);
-    json_decref(o);
-    return s;
+        pairs_counts_to_json(&r->counts), "options", r->options);
 }

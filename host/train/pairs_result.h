@@ -8,8 +8,6 @@ extern const char *const PAIRS_FATE_NAME[]; /* by pairs_fate: "kept", "gap", ...
 
 /* Everything the bytes of the output follow from; what only changes the pace is left out. */
 lpo_status pairs_options_to_json(json_t **out, const pairs_run *r, lpo_error *err);
-/* LPO_EINVAL naming the first option that differs. */
-lpo_status pairs_options_compare(const json_t *then, const json_t *now, const char *dir, lpo_error *err);
 
 json_t *pairs_counts_to_json(const pairs_counts *c);
 lpo_status pairs_counts_from_json(pairs_counts *c, const json_t *o, const char *where, lpo_error *err);
@@ -18,8 +16,5 @@ void pairs_judge_counts(pairs_run *r);
 
 /* Means, rho from the file of candidates, pace. */
 lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *candidates, lpo_error *err);
-lpo_status pairs_summary_write(const lpo_pairs_result *res, const pairs_run *r, const char *path,
-                               json_t *options, lpo_error *err);
-/* The counts of a finished run, if its options are these. */
-lpo_status pairs_summary_read(pairs_run *r, const char *path, const json_t *options, lpo_error *err);
+json_t *pairs_summary(const lpo_pairs_result *res, const pairs_run *r);
 #endif

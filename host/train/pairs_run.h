@@ -12,6 +12,7 @@
 #include "train/engine.h"
 #include "train/judge.h"
 #include "train/pairs_views.h"
+#include "train/partial.h"
 #include "train/prompts.h"
 #include "train/session.h"
 
@@ -56,8 +57,6 @@ typedef struct pairs_counts {
     lpo_judge_counts judge;
 } pairs_counts;
 
-typedef struct pairs_files pairs_files;
-
 typedef struct pairs_run {
     const lpo_pairs_options *o;
     lpo_session session;
@@ -71,7 +70,9 @@ typedef struct pairs_run {
     lpo_view_store *views;
     lpo_generator *gen;
     lpo_engine engine;
-    pairs_files *files;
+    lpo_partial_options output;
+    lpo_partial *partial;
+    json_t *options;               /* its identity */
     pairs_counts counts;           /* of what is written */
     lpo_judge_counts judge_before; /* of earlier processes, as is the next */
     int64_t questions_before;
@@ -110,7 +111,7 @@ void pairs_item_reject(pairs_block *b, pairs_item *it, const char *reason);
 lpo_status pairs_trust(pairs_run *r, pairs_block *b, lpo_error *err); /* any thread, one at a time */
 lpo_status pairs_score(pairs_run *r, pairs_block *b, lpo_error *err);
 
-/* pairs_files.c: the output, whole or resumable. */
+/* pairs_files.c: what a line leaves in the output. */
 lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err);
 lpo_status pairs_files_put(pairs_run *r, const pairs_block *b, lpo_error *err);
 lpo_status pairs_files_commit(pairs_run *r, lpo_error *err);

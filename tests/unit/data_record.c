@@ -42,7 +42,7 @@ Test(record, lines_in_order) {
     lpo_record r;
     lpo_arena *a = lpo_arena_create(1024);
     char *path = file();
-    cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+    cr_assert_eq(lpo_record_reader_open(&f, path, LPO_NEED_ANSWER, &err), LPO_OK);
     cr_expect_eq(next(&r, f, a), 1);
     cr_expect_str_eq(r.video, "/tmp/a.mp4");
     json_decref((json_t *)(uintptr_t)r.json);
@@ -67,7 +67,7 @@ Test(record, tell_and_seek) {
     char *path = file();
     int64_t offset[5], lines[5];
     int n = 0;
-    cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+    cr_assert_eq(lpo_record_reader_open(&f, path, LPO_NEED_ANSWER, &err), LPO_OK);
     do {
         cr_assert_lt(n, 5);
         lpo_record_reader_tell(f, &offset[n], &lines[n]);
@@ -76,7 +76,7 @@ Test(record, tell_and_seek) {
     lpo_record_reader_close(f);
     static const int expect[] = {1, -3, -4, 5, 0};
     for (int i = 0; i < n; i++) {
-        cr_assert_eq(lpo_record_reader_open(&f, path, &err), LPO_OK);
+        cr_assert_eq(lpo_record_reader_open(&f, path, LPO_NEED_ANSWER, &err), LPO_OK);
         cr_assert_eq(lpo_record_reader_seek(f, offset[i], lines[i], &err), LPO_OK);
         cr_expect_eq(next(&r, f, a), expect[i]);
         json_decref((json_t *)(uintptr_t)r.json);
@@ -91,14 +91,32 @@ Test(record, census) {
     lpo_error err;
     lpo_record_census c, d;
     char *path = file();
-    cr_assert_eq(lpo_record_count(&c, path, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, 1, &err), LPO_OK, "%s", err.msg);
     cr_expect(c.n_good == 2 && c.n_bad == 2 && c.first_bad_line == 3 &&
               c.size_bytes == (int64_t)strlen(TEXT));
     cr_expect(strstr(c.first_bad, "answer"), "%s", c.first_bad);
     cr_assert_eq(lpo_file_write(path, TEXT, strlen(TEXT) - 1, &err), LPO_OK);
-    cr_assert_eq(lpo_record_count(&d, path, &err), LPO_OK);
+    cr_assert_eq(lpo_record_count(&d, path, LPO_NEED_ANSWER, 1, &err), LPO_OK);
     cr_expect(d.hash != c.hash && d.n_good == 1 && d.n_bad == 3);
     unlink(path);
-    cr_expect_eq(lpo_record_count(&d, path, &err), LPO_ENOTFOUND);
+    cr_expect_eq(lpo_record_count(&d, path, LPO_NEED_ANSWER, 1, &err), LPO_ENOTFOUND);
     cr_expect(strstr(err.msg, path), "%s", err.msg);
+}
+
+/* Truths: where questions alone are wanted a line needs no answer, and an empty question is none; a share of
+ * bad lines over the bound, and a file without a usable line, are refused with the first reason. */
+Test(record, questions_and_bounds) {
+    lpo_error err;
+    lpo_record_census c;
+    char *path = file();
+    cr_assert_eq(lpo_record_count(&c, path, LPO_NEED_QUESTION, .25, &err), LPO_OK, "%s", err.msg);
+    cr_expect(c.n_good == 3 && c.n_bad == 1);
+    cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_QUESTION, .24, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "1 of 4 lines") && strstr(err.msg, "line 4"), "%s", err.msg);
+    static const char empty[] = "{\"video\":\"a.mp4\",\"question\":\" \",\"answer\":\"x\"}\n";
+    cr_assert_eq(lpo_file_write(path, empty, sizeof empty - 1, &err), LPO_OK);
+    cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, 1, &err), LPO_OK);
+    cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_QUESTION, 1, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "no usable line; line 1: the question is empty"), "%s", err.msg);
+    unlink(path);
 }
