@@ -28,6 +28,7 @@ typedef struct lpo_device_info {
     char name[96];         /* "AMD EPYC ... (2 threads, AVX-512)" */
     uint64_t memory_bytes; /* 0 = unknown */
     bool host_memory;      /* buffers are host memory: upload and download are memcpy */
+    bool is_cpu;           /* computes on this machine's own processor, as OpenCL may */
 } lpo_device_info;
 
 /* A tensor where a device sees it. */
@@ -61,9 +62,13 @@ struct lpo_driver {
     bool (*supports)(lpo_device *d, const lpo_step *s);
     lpo_status (*submit)(lpo_device *d, const lpo_step *s, lpo_error *err);
     lpo_status (*wait)(lpo_device *d, lpo_error *err);
+    /* Device nodes (glob patterns, NULL-terminated), one of which stands where it has a device: `auto` asks
+     * only then, so that a machine without a GPU loads no library of a GPU's. NULL: `auto` leaves it alone.
+     */
+    const char *const *nodes;
 };
 
-/* The registry, in order of preference for `auto`: NULL-terminated. */
+/* The registry, in order of preference: NULL-terminated. A program of the tests may bring its own table. */
 extern const lpo_driver *const lpo_drivers[];
 
 /* Open "cpu", "ref", "cuda:1" ..., or "auto", the first driver that has a device: unknown names list the

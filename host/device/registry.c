@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* registry.c -- the drivers built in, and the parsing of "cuda:1". */
-#include "device/cpu/cpu.h"
+/* registry.c -- devices by name ("cuda:1"), and all there are. */
 #include "device/driver.h"
 #include "device/fpga/fpga.h"
-#include "device/opencl/opencl.h"
 #include "leanpo/device.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-const lpo_driver *const lpo_drivers[] = {&lpo_driver_cpu, &lpo_driver_ref, &lpo_driver_opencl, NULL};
 
 /* "name" or "name:index" -> driver and index; NULL when no driver has that name or the index is no number. */
 static const lpo_driver *parse(int *index, const char *spec) {

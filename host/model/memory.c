@@ -85,9 +85,9 @@ static lpo_status paper_wait(lpo_device *d, lpo_error *err) {
     return LPO_OK;
 }
 
-static const lpo_driver paper = {"paper",        paper_count,    paper_open,    paper_close,
-                                 paper_info,     paper_alloc,    paper_release, paper_upload,
-                                 paper_download, paper_supports, paper_submit,  paper_wait};
+static const lpo_driver paper = {"paper",      paper_count,   paper_open,   paper_close,    paper_info,
+                                 paper_alloc,  paper_release, paper_upload, paper_download, paper_supports,
+                                 paper_submit, paper_wait,    NULL};
 
 lpo_memory_options lpo_memory_options_default(void) {
     return (lpo_memory_options){.dtype = "bf16",

@@ -100,7 +100,7 @@ static void cpu_model(char *out, size_t size_bytes) {
 }
 
 static void host_info(lpo_device_info *out, lpo_device *dev) {
-    *out = (lpo_device_info){.host_memory = true};
+    *out = (lpo_device_info){.host_memory = true, .is_cpu = true};
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)page;
     char model[56];

@@ -177,6 +177,7 @@ static lpo_status opencl_open(lpo_device **out, int index, lpo_error *err) {
                               .alloc_bytes = f->alloc_bytes,
                               .local_bytes = f->local_bytes};
     snprintf(d->gpu.info.name, sizeof d->gpu.info.name, "%.60s (%.30s)", f->name, f->platform);
+    d->gpu.info.is_cpu = f->cpu;
     cl_int rc;
     d->context = d->cl->clCreateContext(NULL, 1, &f->id, NULL, NULL, &rc);
     if (!rc) d->queue = d->cl->clCreateCommandQueue(d->context, f->id, 0, &rc);
@@ -190,8 +191,12 @@ static lpo_status opencl_open(lpo_device **out, int index, lpo_error *err) {
     return s;
 }
 
+static const char *const nodes[] = {"/dev/dri/renderD*", "/dev/nvidiactl", "/dev/kfd",
+                                    "/dev/dxg",          "/dev/mali*",     NULL};
+
 const lpo_driver lpo_driver_opencl = {
     .name = "opencl",
+    .nodes = nodes,
     .count = opencl_count,
     .open = opencl_open,
     .close = lpo_gpu_close,
