@@ -94,9 +94,9 @@ static inline lpo_status far_submit(lpo_device *d, const lpo_step *s, lpo_error 
     return LPO_OK;
 }
 
-static const lpo_driver far_driver = {"far",        far_count,    far_open,    far_close,
-                                      far_info,     far_alloc,    far_release, far_upload,
-                                      far_download, far_supports, far_submit,  far_wait};
+static const lpo_driver far_driver = {"far",      far_count,   far_open,   far_close,    far_info,
+                                      far_alloc,  far_release, far_upload, far_download, far_supports,
+                                      far_submit, far_wait,    NULL};
 
 /* Takes inner over. */
 static inline lpo_device *far_create(lpo_device *inner, uint32_t ops) {
