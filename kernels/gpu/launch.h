@@ -35,6 +35,7 @@
     X(CHECK_PREFIX, check, "lpo_check_prefix", 64, 3, 2, 0)                                                  \
     X(CHECK_SLOTS, check, "lpo_check_slots", 64, 4, 4, 0)                                                    \
     X(GEMM, gemm, "lpo_gemm", 64, 4, 9, 0)                                                                   \
+    X(FEW, few, "lpo_few", 64, 4, 3, 0)                                                                      \
     X(LOGPROB_CHUNK, logprob, "lpo_logprob_chunk", 64, 3, 2, 0)                                              \
     X(LOGPROB_JOIN, logprob, "lpo_logprob_join", 64, 6, 2, 0)                                                \
     X(LOGPROB_GRAD, logprob, "lpo_logprob_grad", 256, 4, 4, 0)                                               \
@@ -72,6 +73,7 @@ typedef enum lpo_gpu_kernel {
     X(cast)                                                                                                  \
     X(check)                                                                                                 \
     X(gemm)                                                                                                  \
+    X(few)                                                                                                   \
     X(logprob)                                                                                               \
     X(attn)                                                                                                  \
     X(attn_cached)                                                                                           \

@@ -3,7 +3,15 @@
  * The logits of ROWS rows and CHUNK ids at a time (32 MiB) are the most that ever exists of them. */
 #include "kernels/gpu/lower.h"
 
-enum { GEMM_TILE = 64, ROWS = 1024, CHUNK = 8192, STATE = 5 /* doubles a row, of logprob.cl */ };
+enum {
+    GEMM_TILE = 64,
+    FEW = 8, /* rows, columns of a group, depth of its memory: of few.cl */
+    FEW_OUT = 16,
+    FEW_DEEP = 128,
+    ROWS = 1024,
+    CHUNK = 8192,
+    STATE = 5 /* doubles a row, of logprob.cl */
+};
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -26,6 +34,13 @@ int lpo_gpu_lower_linear(lpo_gpu_call *c) {
         !lpo_gpu_vector(b, N))
         return -1;
     if (T == 0 || N == 0) return 0;
+    if (T <= FEW)
+        return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_FEW,
+                                              .groups = {lpo_gpu_groups(N, FEW_OUT)},
+                                              .local_bytes = (uint32_t)(FEW_DEEP * (FEW_OUT + 1 + T)) * 4,
+                                              .tensor = {lpo_gpu_arg(c, 0), lpo_gpu_arg(c, 1),
+                                                         lpo_gpu_arg(c, 2), lpo_gpu_arg(c, 3)},
+                                              .n = {T, N, K}});
     return lpo_gpu_gemm_go(c, &(lpo_gpu_gemm){.c = lpo_gpu_arg(c, 0),
                                               .a = lpo_gpu_arg(c, 1),
                                               .b = lpo_gpu_arg(c, 2),
