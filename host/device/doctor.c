@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor.c -- see doctor.h. Everything optional is looked for with dlopen, as the drivers themselves will. */
 #include "leanpo/doctor.h"
+#include "device/cuda/cuda.h"
 #include "device/opencl/opencl.h"
 #include "doctor_card.h"
 
@@ -68,13 +69,21 @@ static void opencl_devices(lpo_finding *f) {
     f->fix = f->state == LPO_FOUND ? NULL : "scripts/packages install opencl (PoCL: OpenCL on the CPU)";
 }
 
+/* What the driver itself finds: a GPU that the kernels of this build run on. */
+static void cuda_devices(lpo_finding *f) {
+    f->name = "CUDA devices";
+    f->state = lpo_cuda_describe(f->detail, sizeof f->detail) ? LPO_FOUND : LPO_ABSENT;
+    f->fix = f->state == LPO_FOUND ? NULL : "the backbone runs on the CPU, or on an OpenCL device";
+}
+
 int lpo_doctor(lpo_finding *out, int max) {
-    lpo_finding all[5 + LPO_DOCTOR_CARD_FINDINGS];
+    lpo_finding all[6 + LPO_DOCTOR_CARD_FINDINGS];
     int n = 0;
     memset(all, 0, sizeof all);
     cpu_isa(&all[n++]);
     lpo_doctor_library(&all[n++], "CUDA driver", (const char *const[]){"libcuda.so.1", NULL},
                        "install the NVIDIA driver; without it the backbone runs on the CPU");
+    cuda_devices(&all[n++]);
     lpo_doctor_library(&all[n++], "OpenCL loader", (const char *const[]){"libOpenCL.so.1", NULL},
                        "apt-get install ocl-icd-libopencl1");
     opencl_icds(&all[n++]);

@@ -60,12 +60,15 @@ static lpo_status reserve(lpo_gpu_buffer *b, lpo_gpu_device *d, size_t size_byte
     s = alive(d, err);
     if (s) return s;
     const double mib = 1.0 / (1 << 20);
+    char others[64] = "";
+    if (d->free_bytes)
+        snprintf(others, sizeof others, ", %.1f MiB of them free", (double)d->free_bytes * mib);
     return lpo_fail(err, LPO_ENOMEM,
-                    "%s %.80s: out of memory: %.1f MiB more wanted, %.1f MiB in use, the device has %.1f MiB "
-                    "and gives at "
+                    "%s %.80s: out of memory: %.1f MiB more wanted, %.1f MiB in use, the device has %.1f "
+                    "MiB%s and gives at "
                     "most %.1f MiB at once; use a smaller batch, fewer frames or gradient checkpointing",
                     name_of(d), d->info.name, (double)size_bytes * mib, (double)d->in_use_bytes * mib,
-                    (double)d->info.memory_bytes * mib, (double)d->alloc_bytes * mib);
+                    (double)d->info.memory_bytes * mib, others, (double)d->alloc_bytes * mib);
 }
 
 lpo_status lpo_gpu_opened(lpo_gpu_device *d, lpo_error *err) {

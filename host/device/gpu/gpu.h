@@ -22,10 +22,10 @@ typedef struct lpo_gpu_buffer {
     uint64_t borrowed; /* launches that had been queued when its last owner released it */
 } lpo_gpu_buffer;
 
-/* All but `allocate` fill err, and call lpo_gpu_lost first where no later call can succeed. */
+/* All that take err fill it, and call lpo_gpu_lost first where no later call can succeed. */
 typedef struct lpo_gpu_backend {
     void (*close)(lpo_gpu_device *d); /* waits, ends, frees d; also a device that was opened half */
-    /* False: no such amount. */
+    /* False: no such amount, or the device is lost. */
     bool (*allocate)(uintptr_t *memory, lpo_gpu_device *d, size_t size_bytes);
     void (*free)(lpo_gpu_device *d, uintptr_t memory); /* queued work may still use it */
     /* Return when the bytes have moved. b->borrowed > d->finished: queued work still uses them for another.
@@ -47,6 +47,7 @@ struct lpo_gpu_device {
     lpo_device_info info;
     uint64_t alloc_bytes, local_bytes; /* the most at once; of a group's memory */
     /* ---- */
+    uint64_t free_bytes; /* of the device, when `allocate` last refused; 0: unknown */
     lpo_gpu_buffer scratch, status;
     lpo_gpu_buffer *pool[LPO_GPU_POOL];
     int n_pool;

@@ -1,0 +1,58 @@
+# kernels/gpu/*.cl as CUDA, where nvcc is: one fatbin a file, with code for sm_80 (Ampere, Ada) and sm_90a (Hopper) and PTX for what came
+# after, embedded by .incbin. Contraction is off: the dialect writes fma where it means it. The driver is always built; libcuda and cuBLASLt
+# are found at run time. Sanitizer builds embed PTX only, which costs a quarter of the time: their tests run no GPU code.
+option(LEANPO_CUDA "compile the GPU kernels with nvcc where it is found" ON)
+set(LEANPO_CUDA_ARCHS "80;90a" CACHE STRING "GPUs that the CUDA kernels hold code for")
+find_program(LEANPO_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+
+set(cuda_toolkit 0)
+if(LEANPO_CUDA AND LEANPO_NVCC)
+  set(cuda_flags -gencode arch=compute_80,code=compute_80)
+  if(NOT LEANPO_SANITIZE)
+    foreach(a IN LISTS LEANPO_CUDA_ARCHS)
+      list(APPEND cuda_flags -gencode arch=compute_${a},code=sm_${a})
+    endforeach()
+  endif()
+  # Asked once: an nvcc may be there and know no such GPU, or not like this machine's compiler.
+  set(asked "${LEANPO_NVCC} ${cuda_flags}")
+  if(NOT asked STREQUAL LEANPO_CUDA_ASKED)
+    set(probe ${CMAKE_BINARY_DIR}/cuda/probe.cu)
+    file(WRITE ${probe} "__global__ void probe() {}\n")
+    execute_process(COMMAND ${LEANPO_NVCC} --fatbin ${cuda_flags} -o ${probe}.fatbin ${probe} RESULT_VARIABLE rc OUTPUT_VARIABLE said ERROR_VARIABLE said)
+    execute_process(COMMAND ${LEANPO_NVCC} --version OUTPUT_VARIABLE version)
+    if(rc EQUAL 0 AND version MATCHES "release ([0-9]+)\\.([0-9]+)")
+      math(EXPR toolkit "${CMAKE_MATCH_1} * 1000 + ${CMAKE_MATCH_2} * 10")
+    else()
+      set(toolkit 0)
+      string(REGEX REPLACE "\n.*" "" said "${said}")
+      message(STATUS "CUDA: ${LEANPO_NVCC} does not compile: ${said}")
+    endif()
+    set(LEANPO_CUDA_ASKED "${asked}" CACHE INTERNAL "")
+    set(LEANPO_CUDA_TOOLKIT ${toolkit} CACHE INTERNAL "")
+  endif()
+  set(cuda_toolkit ${LEANPO_CUDA_TOOLKIT})
+endif()
+
+set(cuda_c "/* Written by cmake/cuda.cmake. */\n#include \"device/cuda/images.h\"\n")
+set(cuda_rows "")
+set(cuda_images "")
+if(cuda_toolkit)
+  foreach(f IN LISTS gpu_cl)
+    get_filename_component(n ${f} NAME_WE)
+    set(out ${CMAKE_BINARY_DIR}/cuda/${n}.fatbin)
+    add_custom_command(OUTPUT ${out}
+      COMMAND ${LEANPO_NVCC} -x cu --fatbin --fmad=false ${cuda_flags} -I ${CMAKE_SOURCE_DIR} -include ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h
+        -MD -MF ${out}.d -MT ${out} -o ${out} ${f}
+      DEPENDS ${f} ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h DEPFILE ${out}.d VERBATIM COMMENT "nvcc ${n}.cl")
+    list(APPEND cuda_images ${out})
+    string(APPEND cuda_c "extern const unsigned char lpo_cuda_${n}[], lpo_cuda_${n}_end[];\n"
+      "__asm__(\".pushsection .rodata,\\\"a\\\"\\n.balign 64\\nlpo_cuda_${n}: .incbin \\\"${out}\\\"\\nlpo_cuda_${n}_end: .byte 0\\n.popsection\");\n")
+    string(APPEND cuda_rows "    .file[LPO_GPU_FILE_${n}] = {lpo_cuda_${n}, lpo_cuda_${n}_end},\n")
+  endforeach()
+else()
+  message(STATUS "CUDA devices: no kernels for them in this build (nvcc: ${LEANPO_NVCC}, LEANPO_CUDA: ${LEANPO_CUDA})")
+endif()
+string(APPEND cuda_c "const cuda_images lpo_cuda_built = {\n    .toolkit = ${cuda_toolkit},\n${cuda_rows}};\n")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/cuda_images.c CONTENT "${cuda_c}" @ONLY)
+set_source_files_properties(${CMAKE_BINARY_DIR}/cuda_images.c PROPERTIES OBJECT_DEPENDS "${cuda_images}")
+target_sources(device PRIVATE ${CMAKE_BINARY_DIR}/cuda_images.c)
