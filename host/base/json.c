@@ -12,6 +12,7 @@ lpo_status lpo_json_parse(json_t **out, const char *text, size_t size_bytes, con
     json_error_t e;
     *out = json_loadb(text, size_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (*out) return LPO_OK;
+    if (!where) return lpo_fail(err, LPO_EFORMAT, "column %d: not valid JSON: %s", e.column, e.text);
     return lpo_fail(err, LPO_EFORMAT, "%s: line %d, column %d: not valid JSON: %s", where, e.line, e.column,
                     e.text);
 }

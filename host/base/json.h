@@ -12,7 +12,7 @@
 /* Parse a whole file (at most max_bytes); *out owned by the caller (json_decref). Nesting is capped by
  * jansson. */
 lpo_status lpo_json_load(json_t **out, const char *path, size_t max_bytes, lpo_error *err);
-/* Parse text; `where` names it in errors ("data.jsonl:12"). */
+/* Parse text; `where` names it in errors ("data.jsonl:12"), NULL: one line, of which the caller knows. */
 lpo_status lpo_json_parse(json_t **out, const char *text, size_t size_bytes, const char *where,
                           lpo_error *err);
 

@@ -16,6 +16,12 @@ const char *lpo_status_text(lpo_status s) {
     return "unknown status";
 }
 
+/* Messages quote files, servers and programs of others: what would move a terminal's cursor becomes '?'. */
+static void make_printable(char *s) {
+    for (; *s; s++)
+        if (((unsigned char)*s < ' ' && *s != '\n' && *s != '\t') || *s == 0x7f) *s = '?';
+}
+
 lpo_status lpo_fail(lpo_error *err, lpo_status code, const char *fmt, ...) {
     if (err) {
         va_list ap;
@@ -23,6 +29,7 @@ lpo_status lpo_fail(lpo_error *err, lpo_status code, const char *fmt, ...) {
         err->code = code;
         vsnprintf(err->msg, sizeof err->msg, fmt, ap);
         va_end(ap);
+        make_printable(err->msg);
     }
     return code;
 }
@@ -34,6 +41,7 @@ lpo_status lpo_fail_in(lpo_error *err, lpo_status code, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(head, sizeof head, fmt, ap);
     va_end(ap);
+    make_printable(head);
     memcpy(tail, err->msg, sizeof tail);
     size_t n = strlen(head);
     if (n > sizeof err->msg - 3) n = sizeof err->msg - 3;
@@ -57,5 +65,6 @@ void lpo_log(lpo_log_level level, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    make_printable(line);
     log_fn(log_user, level, line);
 }

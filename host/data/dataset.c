@@ -7,9 +7,9 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/line_reader.h"
 #include "data/record.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,11 +88,11 @@ static lpo_status check_share(const lpo_dataset *d, lpo_error *err) {
     return LPO_OK;
 }
 
-static lpo_status add_line(lpo_dataset *d, const char *text, size_t size, int64_t line, lpo_error *err) {
+static lpo_status add_line(lpo_dataset *d, const lpo_line *l, int64_t line, lpo_error *err) {
     lpo_error why;
     json_t *obj = NULL;
-    if ((int64_t)size > d->opt.max_line_bytes) return add_bad(d, line, NULL, "the line is too long", err);
-    if (lpo_json_parse(&obj, text, size, "the line", &why)) return add_bad(d, line, NULL, why.msg, err);
+    if (l->too_long) return add_bad(d, line, NULL, "the line is too long", err);
+    if (lpo_json_parse(&obj, l->text, l->size_bytes, NULL, &why)) return add_bad(d, line, NULL, why.msg, err);
     lpo_record r = {.json = obj, .line = line, .index = d->n};
     const char *reason =
         lpo_record_parse(&r, obj, d->arena, d->dir, d->opt.need_pairs ? LPO_NEED_PAIR : LPO_NEED_ANSWER);
@@ -116,25 +116,17 @@ static lpo_status add_line(lpo_dataset *d, const char *text, size_t size, int64_
 }
 
 static lpo_status read_lines(lpo_dataset *d, lpo_error *err) {
-    FILE *f = fopen(d->path, "re");
-    if (!f)
-        return lpo_fail(err, errno == ENOENT ? LPO_ENOTFOUND : LPO_EIO, "%s: cannot open it: %s", d->path,
-                        strerror(errno));
-    char *line = NULL;
-    size_t cap = 0;
-    lpo_status s = LPO_OK;
-    ssize_t len;
-    for (int64_t no = 1; !s && (len = getline(&line, &cap, f)) >= 0; no++) {
-        while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r')) len--;
-        line[len] = 0;
-        if (lpo_text_blank(line) && strlen(line) == (size_t)len) continue;
-        s = add_line(d, line, (size_t)len, no, err);
+    lpo_line_reader *f;
+    lpo_line line;
+    lpo_status s = lpo_line_reader_open(&f, d->path, (size_t)d->opt.max_line_bytes, err);
+    if (s) return s;
+    for (int64_t no = 1; !s && !(s = lpo_line_reader_next(&line, f, err)); no++) {
+        if (lpo_text_blank(line.text) && strlen(line.text) == line.size_bytes) continue;
+        s = add_line(d, &line, no, err);
         if (d->opt.limit > 0 && d->n >= d->opt.limit) break;
     }
-    if (!s && ferror(f)) s = lpo_fail(err, LPO_EIO, "%s: cannot read it: %s", d->path, strerror(errno));
-    free(line);
-    fclose(f);
-    return s;
+    lpo_line_reader_close(f);
+    return s == LPO_EEND ? LPO_OK : s;
 }
 
 lpo_status lpo_dataset_open(lpo_dataset **out, const char *path, const lpo_dataset_options *o,

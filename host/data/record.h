@@ -39,7 +39,7 @@ lpo_status lpo_record_reader_seek(lpo_record_reader *r, int64_t offset_bytes, in
 typedef struct lpo_record_census {
     int64_t n_good, n_bad; /* lines */
     int64_t size_bytes;
-    uint64_t hash; /* XXH64 of the file */
+    uint64_t hash; /* of the file */
     int64_t first_bad_line;
     char first_bad[256];
 } lpo_record_census;

@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* record_reader.c -- see record.h. */
 #include "base/file.h"
+#include "base/line_reader.h"
 #include "data/record.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-static const int64_t MAX_LINE_BYTES = (int64_t)16 << 20;
+enum { MAX_LINE_BYTES = 16 << 20 };
 
 struct lpo_record_reader {
-    FILE *file;
-    char *path, *dir, *line;
-    size_t cap;
-    int64_t offset, lines;
+    lpo_line_reader *file;
+    char *dir;
+    int64_t lines;
     lpo_record_need need;
-    XXH64_state_t *hash; /* of the bytes read, or NULL */
+    XXH64_state_t *hash; /* of what is read, or NULL */
 };
 
 lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo_record_need need,
@@ -26,15 +25,9 @@ lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo
     lpo_record_reader *r = calloc(1, sizeof *r);
     if (!r) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory", path);
     r->need = need;
-    r->path = strdup(path);
     r->dir = lpo_path_dir(path);
-    r->file = fopen(path, "re");
-    lpo_status s = LPO_OK;
-    if (!r->path || !r->dir)
-        s = lpo_fail(err, LPO_ENOMEM, "%s: out of memory", path);
-    else if (!r->file)
-        s = lpo_fail(err, errno == ENOENT ? LPO_ENOTFOUND : LPO_EIO, "%s: cannot open it: %s", path,
-                     strerror(errno));
+    lpo_status s = r->dir ? LPO_OK : lpo_fail(err, LPO_ENOMEM, "%s: out of memory", path);
+    if (!s) s = lpo_line_reader_open(&r->file, path, MAX_LINE_BYTES, err);
     if (s) {
         lpo_record_reader_close(r);
         return s;
@@ -45,53 +38,49 @@ lpo_status lpo_record_reader_open(lpo_record_reader **out, const char *path, lpo
 
 void lpo_record_reader_close(lpo_record_reader *r) {
     if (!r) return;
-    if (r->file) fclose(r->file);
+    lpo_line_reader_close(r->file);
     if (r->hash) XXH64_freeState(r->hash);
-    free(r->line);
     free(r->dir);
-    free(r->path);
     free(r);
 }
 
 void lpo_record_reader_tell(const lpo_record_reader *r, int64_t *offset_bytes, int64_t *lines) {
-    *offset_bytes = r->offset;
+    *offset_bytes = lpo_line_reader_tell(r->file);
     *lines = r->lines;
 }
 
 lpo_status lpo_record_reader_seek(lpo_record_reader *r, int64_t offset_bytes, int64_t lines, lpo_error *err) {
-    if (fseeko(r->file, (off_t)offset_bytes, SEEK_SET))
-        return lpo_fail(err, LPO_EIO, "%s: cannot go to byte %lld: %s", r->path, (long long)offset_bytes,
-                        strerror(errno));
-    r->offset = offset_bytes;
     r->lines = lines;
-    return LPO_OK;
+    return lpo_line_reader_seek(r->file, offset_bytes, err);
 }
 
-static ssize_t next_text(lpo_record_reader *r) {
-    for (ssize_t len; (len = getline(&r->line, &r->cap, r->file)) >= 0;) {
-        r->offset += len;
+/* The next line that is not blank. What a line has beyond the most is hashed by its length alone: the line is
+ * no good whatever it says. */
+static lpo_status next_text(lpo_line *line, lpo_record_reader *r, lpo_error *err) {
+    lpo_status s;
+    while (!(s = lpo_line_reader_next(line, r->file, err))) {
         r->lines++;
-        if (r->hash) XXH64_update(r->hash, r->line, (size_t)len);
-        while (len > 0 && (r->line[len - 1] == '\n' || r->line[len - 1] == '\r')) len--;
-        r->line[len] = 0;
-        if (!lpo_text_blank(r->line) || strlen(r->line) != (size_t)len) return len;
+        if (r->hash) XXH64_update(r->hash, line->text, line->size_bytes);
+        if (r->hash) XXH64_update(r->hash, &line->span_bytes, sizeof line->span_bytes);
+        if (!lpo_text_blank(line->text) || strlen(line->text) != line->size_bytes) break;
     }
-    return -1;
+    return s;
 }
 
 lpo_status lpo_record_reader_next(lpo_record *out, const char **reason, lpo_record_reader *r,
                                   lpo_arena *arena, lpo_error *err) {
     *out = (lpo_record){0}; /* also at the end: nothing of the line before is left to be freed twice */
-    ssize_t len = next_text(r);
-    if (len < 0 && ferror(r->file))
-        return lpo_fail(err, LPO_EIO, "%s: cannot read it: %s", r->path, strerror(errno));
-    if (len < 0) return LPO_EEND;
+    lpo_line line;
+    lpo_status s = next_text(&line, r, err);
+    if (s) return s;
     lpo_error why;
     json_t *obj = NULL;
     *out = (lpo_record){.line = r->lines};
-    if (len > MAX_LINE_BYTES) {
-        *reason = "the line is too long";
-    } else if (lpo_json_parse(&obj, r->line, (size_t)len, "the line", &why)) {
+    if (line.too_long) {
+        *reason = lpo_arena_printf(arena, "the line has %lld bytes, over the most of %d",
+                                   (long long)line.span_bytes, MAX_LINE_BYTES);
+        if (!*reason) *reason = "the line is too long";
+    } else if (lpo_json_parse(&obj, line.text, line.size_bytes, NULL, &why)) {
         *reason = lpo_arena_strdup(arena, why.msg);
         if (!*reason) *reason = "out of memory";
     } else {
@@ -118,7 +107,7 @@ static lpo_status count_all(lpo_record_census *out, lpo_record_reader *r, lpo_ar
         json_decref((json_t *)(uintptr_t)rec.json);
         lpo_arena_reset(arena);
     }
-    out->size_bytes = r->offset;
+    out->size_bytes = lpo_line_reader_tell(r->file);
     out->hash = XXH64_digest(r->hash);
     return s == LPO_EEND ? LPO_OK : s;
 }
@@ -136,7 +125,8 @@ lpo_status lpo_record_check_share(const lpo_record_census *c, const char *path, 
 static lpo_status check_usable(const lpo_record_census *c, const char *path, double max_bad, lpo_error *err) {
     if (c->n_good)
         return lpo_record_check_share(c, path, c->n_bad, max_bad, c->first_bad_line, c->first_bad, err);
-    if (!c->n_bad) return lpo_fail(err, LPO_EFORMAT, "%s: no usable line", path);
+    if (!c->n_bad)
+        return lpo_fail(err, LPO_EFORMAT, "%s: it holds nothing; expected one JSON object a line", path);
     return lpo_fail(err, LPO_EFORMAT, "%s: no usable line; line %lld: %s", path, (long long)c->first_bad_line,
                     c->first_bad);
 }
