@@ -24,6 +24,9 @@ typedef struct lpo_prep_frame {
     int32_t pitch_bytes[3]; /* may be negative (rows bottom-up), but not for HLS */
 } lpo_prep_frame;
 
+/* Rows, and bytes a row without padding, of plane k; 0: the format has no such plane. */
+int lpo_prep_plane(int32_t *rows, int32_t *row_bytes, int32_t pixfmt, int32_t width, int32_t height, int k);
+
 /* Weights of one pass: result i is the sum over k < count[i] of in[start[i]+k] * weight[i*stride+k].
  * `stride` is a multiple of 4 and weights from count[i] on are zero, so a kernel may run over whole groups
  * of 4. */

@@ -16,5 +16,6 @@ struct lpo_prep_engine {
                          lpo_error *err);
     /* All frames of the batch (started by a first submit with *batch NULL) are rendered; ends it. */
     lpo_status (*finish)(void *self, void *batch, lpo_error *err);
+    void (*close)(void *self); /* no batch is open */
 };
 #endif

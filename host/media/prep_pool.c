@@ -152,33 +152,15 @@ static lpo_status plan(lpo_prep_pool *p, int width, int height, lpo_error *err) 
     return LPO_OK;
 }
 
-/* Planes of a frame: rows and bytes a row. */
-static int plane_size(int *rows, size_t *row_bytes, const lpo_frame *f, int k) {
-    int half_h = (f->height + 1) / 2;
-    size_t w = (size_t)f->width, half_w = (w + 1) / 2;
-    *rows = f->height, *row_bytes = w;
-    switch (f->pixfmt) {
-    case LPO_PIX_RGB24: *row_bytes = 3 * w; return k < 1;
-    case LPO_PIX_NV12:
-        if (k) *rows = half_h, *row_bytes = 2 * half_w;
-        return k < 2;
-    case LPO_PIX_YUV420P:
-        if (k) *rows = half_h, *row_bytes = half_w;
-        return 1;
-    case LPO_PIX_YUV422P:
-        if (k) *row_bytes = half_w;
-        return 1;
-    case LPO_PIX_YUV444P:
-    case LPO_PIX_GBRP: return 1;
-    }
-    return 0;
+static int plane(int32_t *rows, int32_t *row_bytes, const lpo_frame *f, int k) {
+    return lpo_prep_plane(rows, row_bytes, (int32_t)f->pixfmt, f->width, f->height, k);
 }
 
 static lpo_status copy_frame(slot *s, const lpo_frame *f, lpo_error *err) {
-    int rows;
-    size_t row_bytes, need = 0;
+    int32_t rows, row_bytes;
+    size_t need = 0;
     for (int k = 0; k < 3; k++)
-        if (plane_size(&rows, &row_bytes, f, k)) need += (size_t)rows * row_bytes;
+        if (plane(&rows, &row_bytes, f, k)) need += (size_t)rows * (size_t)row_bytes;
     if (need > s->size_bytes) {
         free(s->data);
         s->data = malloc(need);
@@ -190,11 +172,11 @@ static lpo_status copy_frame(slot *s, const lpo_frame *f, lpo_error *err) {
     uint8_t *to = s->data;
     for (int k = 0; k < 3; k++) {
         s->frame.plane[k] = NULL;
-        if (!plane_size(&rows, &row_bytes, f, k)) continue;
+        if (!plane(&rows, &row_bytes, f, k)) continue;
         s->frame.plane[k] = to;
-        s->frame.pitch_bytes[k] = (int)row_bytes;
+        s->frame.pitch_bytes[k] = row_bytes;
         for (int y = 0; y < rows; y++, to += row_bytes)
-            memcpy(to, f->plane[k] + (ptrdiff_t)y * f->pitch_bytes[k], row_bytes);
+            memcpy(to, f->plane[k] + (ptrdiff_t)y * f->pitch_bytes[k], (size_t)row_bytes);
     }
     return LPO_OK;
 }

@@ -8,7 +8,6 @@
 #include "train/prep_device.h"
 
 #include "hls/preprocess/launch.h"
-#include "leanpo/prep.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -68,25 +67,6 @@ static plan *plan_of(batch *b, const lpo_prep_frame_args *a) {
     return b->plans = p;
 }
 
-/* Rows and bytes a row of plane k; false: the format has no such plane. */
-static bool plane_shape(int32_t *rows, int32_t *row_bytes, const lpo_prep_frame *f, int k) {
-    const int32_t half_w = (f->width + 1) / 2, half_h = (f->height + 1) / 2;
-    *rows = f->height, *row_bytes = f->width;
-    switch (f->pixfmt) {
-    case LPO_PREP_RGB24: *row_bytes = 3 * f->width; return k == 0;
-    case LPO_PREP_NV12:
-        if (k) *rows = half_h, *row_bytes = 2 * half_w;
-        return k < 2;
-    case LPO_PREP_YUV420P:
-        if (k) *rows = half_h, *row_bytes = half_w;
-        return true;
-    case LPO_PREP_YUV422P:
-        if (k) *row_bytes = half_w;
-        return true;
-    default: return true;
-    }
-}
-
 /* f with pitches the kernel takes; size_bytes of each plane. NULL when out of memory. */
 static lpo_status lay_out(lpo_prep_frame *f, size_t size_bytes[3], batch *b, lpo_error *err) {
     int32_t rows, row_bytes;
@@ -94,7 +74,7 @@ static lpo_status lay_out(lpo_prep_frame *f, size_t size_bytes[3], batch *b, lpo
     bool whole = true;
     for (int k = 0; k < 3; k++) {
         size_bytes[k] = 0;
-        if (!plane_shape(&rows, &row_bytes, f, k)) continue;
+        if (!lpo_prep_plane(&rows, &row_bytes, f->pixfmt, f->width, f->height, k)) continue;
         need += (size_t)rows * (((size_t)row_bytes + 63) & ~(size_t)63);
         whole &= f->pitch_bytes[k] > 0 && f->pitch_bytes[k] % HLS_WORD == 0;
     }
@@ -107,7 +87,7 @@ static lpo_status lay_out(lpo_prep_frame *f, size_t size_bytes[3], batch *b, lpo
     }
     uint8_t *to = b->staging;
     for (int k = 0; k < 3; k++) {
-        if (!plane_shape(&rows, &row_bytes, f, k)) {
+        if (!lpo_prep_plane(&rows, &row_bytes, f->pixfmt, f->width, f->height, k)) {
             f->plane[k] = NULL;
             continue;
         }
@@ -187,25 +167,24 @@ static lpo_status finish(void *self, void *state, lpo_error *err) {
 
 /* ---- the engine ---- */
 
+static void close_engine(void *self) {
+    prep_device *d = self;
+    if (d->owned) lpo_fpga_close(d->fpga);
+    free(d);
+}
+
 lpo_status lpo_prep_device_create(lpo_prep_engine **out, lpo_fpga *f, lpo_error *err) {
     prep_device *d = calloc(1, sizeof *d);
     *out = NULL;
     if (!d) return lpo_fail(err, LPO_ENOMEM, "out of memory");
-    d->engine = (lpo_prep_engine){d, refuses, submit, finish};
+    d->engine = (lpo_prep_engine){d, refuses, submit, finish, close_engine};
     d->fpga = f;
     atomic_flag_clear(&d->said);
     *out = &d->engine;
     return LPO_OK;
 }
 
-void lpo_prep_device_destroy(lpo_prep_engine *e) {
-    if (!e) return;
-    prep_device *d = e->self;
-    if (d->owned) lpo_fpga_close(d->fpga);
-    free(d);
-}
-
-lpo_status lpo_prep_engine_open(lpo_prep_engine **out, const char *device, const char *xclbin,
+lpo_status lpo_prep_device_open(lpo_prep_engine **out, const char *device, const char *xclbin,
                                 lpo_error *err) {
     lpo_fpga *f = NULL;
     *out = NULL;
@@ -216,8 +195,4 @@ lpo_status lpo_prep_engine_open(lpo_prep_engine **out, const char *device, const
     else
         ((prep_device *)(*out)->self)->owned = true;
     return st;
-}
-
-void lpo_prep_engine_close(lpo_prep_engine *e) {
-    lpo_prep_device_destroy(e);
 }

@@ -5,7 +5,9 @@
 #include "device/fpga/fpga.h"
 #include "media/prep_engine.h"
 
-/* Borrows f until lpo_prep_device_destroy. */
+/* Borrows f until the engine is closed (lpo_prep_engine_close). */
 lpo_status lpo_prep_device_create(lpo_prep_engine **out, lpo_fpga *f, lpo_error *err);
-void lpo_prep_device_destroy(lpo_prep_engine *e); /* NULL accepted */
+/* Opens the card too, and closes it with the engine. */
+lpo_status lpo_prep_device_open(lpo_prep_engine **out, const char *device, const char *xclbin,
+                                lpo_error *err);
 #endif

@@ -60,7 +60,7 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
 void lpo_session_close(lpo_session *s) {
     if (s->recipe.tokenizer) lpo_recipe_close(&s->recipe);
     lpo_model_destroy(s->model);
-    lpo_prep_device_destroy(s->prep_engine);
+    lpo_prep_engine_close(s->prep_engine);
     for (int i = 0; i < LPO_N_STAGES; i++) { /* a card once, whoever shares it */
         for (int k = i + 1; k < LPO_N_STAGES; k++)
             if (s->card[k] == s->card[i]) s->card[k] = NULL;

@@ -7,6 +7,24 @@
 
 #include <string.h>
 
+int lpo_prep_plane(int32_t *rows, int32_t *row_bytes, int32_t pixfmt, int32_t width, int32_t height, int k) {
+    const int32_t half_w = (width + 1) / 2, half_h = (height + 1) / 2;
+    *rows = height, *row_bytes = width;
+    switch (pixfmt) {
+    case LPO_PREP_RGB24: *row_bytes = 3 * width; return k == 0;
+    case LPO_PREP_NV12:
+        if (k) *rows = half_h, *row_bytes = 2 * half_w;
+        return k < 2;
+    case LPO_PREP_YUV420P:
+        if (k) *rows = half_h, *row_bytes = half_w;
+        return k < 3;
+    case LPO_PREP_YUV422P:
+        if (k) *row_bytes = half_w;
+        return k < 3;
+    default: return k < 3;
+    }
+}
+
 static size_t aligned(size_t bytes) {
     return (bytes + 63) & ~(size_t)63;
 }

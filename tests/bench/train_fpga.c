@@ -97,7 +97,7 @@ static lpo_status on_engine(const lpo_prep_frame_args *a, int n, const char *dev
                        "%");
         }
     }
-    lpo_prep_device_destroy(e);
+    lpo_prep_engine_close(e);
     lpo_fpga_close(f);
     free(out);
     return st;

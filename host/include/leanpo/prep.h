@@ -32,9 +32,9 @@ LPO_API int lpo_augment_format(char *out, size_t size_bytes, const lpo_augment *
 
 /* A device that renders frames in place of the CPU. The bytes are the same. */
 typedef struct lpo_prep_engine lpo_prep_engine;
-/* device: "csim" (the FPGA kernel as C in this process), "fpga" (every card) or "fpga:N". xclbin: the
- * container to load, NULL for $LEANPO_XCLBIN or the one that came with LeanPO. LPO_ENOTFOUND: no such device,
- * and what to do. Any number of videos at a time may use an engine. */
+/* device: "csim" (the FPGA kernel as C in this process), "fpga" (every card), "fpga:N", or a GPU ("opencl",
+ * "cuda:1"). xclbin: a card's container to load, NULL for $LEANPO_XCLBIN or the one that came with LeanPO.
+ * LPO_ENOTFOUND: no such device, and what to do. Any number of videos at a time may use an engine. */
 LPO_API lpo_status lpo_prep_engine_open(lpo_prep_engine **out, const char *device, const char *xclbin,
                                         lpo_error *err);
 LPO_API void lpo_prep_engine_close(lpo_prep_engine *e); /* NULL accepted */
