@@ -70,14 +70,17 @@ static void list_train_options(void) {
 
 static int print_result(const lpo_train_result *r, int json) {
     if (json)
-        return cli_print_json(
-            json_pack("{sI sf sf sf sf sf sf sf sf sf ss}", "steps", (json_int_t)r->steps, "loss", r->loss,
-                      "eval_loss", r->eval_loss, "rewards/accuracies", r->reward_accuracy, "rewards/margins",
-                      r->reward_margin, "displacement/chosen", r->displacement_chosen,
-                      "displacement/rejected", r->displacement_rejected, "seconds", r->seconds, "pairs_per_s",
-                      r->pairs_per_s, "wait_share", r->wait_share, "checkpoint", r->last_checkpoint));
+        return cli_print_json(json_pack(
+            "{sI sf sf sf sf sf sf sf sf sf sI ss}", "steps", (json_int_t)r->steps, "loss", r->loss,
+            "eval_loss", r->eval_loss, "rewards/accuracies", r->reward_accuracy, "rewards/margins",
+            r->reward_margin, "displacement/chosen", r->displacement_chosen, "displacement/rejected",
+            r->displacement_rejected, "seconds", r->seconds, "pairs_per_s", r->pairs_per_s, "wait_share",
+            r->wait_share, "fallbacks", (json_int_t)r->fallbacks, "checkpoint", r->last_checkpoint));
     printf("%lld steps in %.1f s (%.1f samples/s, %.1f%% of the time waiting for data): loss %.4f\n",
            (long long)r->steps, r->seconds, r->pairs_per_s, 100 * r->wait_share, r->loss);
+    if (r->fallbacks)
+        printf("a device was given up for the cpu %lld time%s on the way\n", (long long)r->fallbacks,
+               r->fallbacks == 1 ? "" : "s");
     printf("rewards: accuracy %.3f, margin %.4f; log-probability per token since step 0: chosen %+.4f, "
            "rejected %+.4f\n%s\n",
            r->reward_accuracy, r->reward_margin, r->displacement_chosen, r->displacement_rejected,

@@ -136,6 +136,19 @@ void lpo_engine_trace_ops(lpo_engine *e) {
     lpo_tape_trace(e->tape, on_op, e);
 }
 
+/* The tape's steps from first to last, some at a time where the clock is to be looked at in between. */
+static lpo_status run_steps(lpo_engine *e, int first, int last, lpo_error *err) {
+    enum { AT_ONCE = 8 };
+    if (!(e->until_s > 0)) return lpo_tape_run(e->tape, first, last, err);
+    if (last < 0) last = lpo_tape_n_steps(e->tape);
+    lpo_status s = LPO_OK;
+    for (int i = first; i < last && !s; i += AT_ONCE) {
+        s = lpo_tape_run(e->tape, i, i + AT_ONCE < last ? i + AT_ONCE : last, err);
+        if (!s && lpo_now_s() > e->until_s) s = lpo_fail(err, LPO_ECANCELED, "the pass took too long");
+    }
+    return s;
+}
+
 lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, int32_t first, int32_t n,
                               bool both, bool train, lpo_error *err) {
     lpo_model_batch mb;
@@ -164,7 +177,7 @@ lpo_status lpo_engine_forward(lpo_rows *out, lpo_engine *e, const lpo_batch *b, 
     if (s) return s;
     lpo_trace_end(t0, "record", "cpu", NULL, 0, 0);
     const double t1 = lpo_now_s();
-    s = lpo_tape_run(e->tape, 0, e->n_forward, err);
+    s = run_steps(e, 0, e->n_forward, err);
     if (!s) s = read_back(out, e, &f, err);
     e->record_s += t1 - t0;
     e->forward_s += account(e, t1, "forward", 0, e->n_forward);
@@ -186,7 +199,7 @@ lpo_status lpo_engine_backward(lpo_engine *e, const lpo_rows *r, const double *g
     }
     for (int64_t i = 0; i < n; i++) g32[i] = (float)g[i];
     lpo_status s = lpo_tape_write(e->tape, e->dlogp, f64 ? (const void *)g : g32, err);
-    if (!s) s = lpo_tape_run(e->tape, e->n_forward, -1, err);
+    if (!s) s = run_steps(e, e->n_forward, -1, err);
     e->backward_s += account(e, t0, "backward", e->n_forward, -1);
     return s;
 }

@@ -28,6 +28,7 @@ typedef struct lpo_engine {
     bool checkpoint;       /* recompute activations in the backward pass */
     bool separate;         /* do not share what chosen and rejected have in common */
     uint64_t dropout_seed; /* of the next training pass, when there are adapters with dropout */
+    double until_s;        /* over 0: a pass still at work then (lpo_now_s) ends with LPO_ECANCELED */
     lpo_val logp, dlogp;
     int n_forward;                          /* steps of the forward pass */
     double record_s, forward_s, backward_s; /* spent so far */

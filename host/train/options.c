@@ -250,6 +250,14 @@ static json_t *json_of(const lpo_train_options *o, lpo_train_option_id id) {
     return json_string(text);
 }
 
+/* What a run was started with; an option that did not exist then had what is now its default. New reference.
+ */
+static json_t *json_before(const json_t *saved, lpo_train_option_id id) {
+    static const lpo_train_options defaults;
+    const json_t *v = json_object_get(saved, table[id].name);
+    return v ? json_incref((json_t *)(uintptr_t)v) : json_of(&defaults, id);
+}
+
 json_t *lpo_train_options_json(const lpo_train_options *o) {
     json_t *obj = json_object();
     for (int i = 0; obj && i < LPO_TRAIN_N_OPTIONS; i++) {
@@ -268,21 +276,21 @@ lpo_status lpo_train_options_same_run(const lpo_train_options *o, const json_t *
     char list[400] = "";
     size_t used = 0;
     for (int i = 0; i < LPO_TRAIN_N_OPTIONS; i++) {
-        char was[64];
-        const json_t *v = json_object_get(saved, table[i].name);
-        const char *before = v ? text_of(was, sizeof was, v) : NULL;
-        json_t *now = json_of(o, (lpo_train_option_id)i);
-        bool differs = !v || !before || !now || !json_equal(v, now);
+        char was[81], number[64];
+        json_t *v = json_before(saved, (lpo_train_option_id)i), *now = json_of(o, (lpo_train_option_id)i);
+        const char *before = v ? text_of(number, sizeof number, v) : NULL;
+        const bool differs = !before || !now || !json_equal(v, now);
+        snprintf(was, sizeof was, "%s", before ? before : "nothing");
+        json_decref(v);
         json_decref(now);
         if (!differs || limit_of[i].rule == LPO_RESUME_FREE) continue;
-        if (!before) before = "nothing";
         if (limit_of[i].rule == LPO_RESUME_WARN) {
-            lpo_log(LPO_LOG_WARN, "%s: %s was %s and is now %s", where, table[i].name, before,
+            lpo_log(LPO_LOG_WARN, "%s: %s was %s and is now %s", where, table[i].name, was,
                     lpo_train_str(o, (lpo_train_option_id)i));
             continue;
         }
         int k = snprintf(list + used, sizeof list - used, "%s%s (was \"%.40s\", is \"%.40s\")",
-                         used ? ", " : "", table[i].name, before, lpo_train_str(o, (lpo_train_option_id)i));
+                         used ? ", " : "", table[i].name, was, lpo_train_str(o, (lpo_train_option_id)i));
         used = k < 0 || used + (size_t)k >= sizeof list ? sizeof list - 1 : used + (size_t)k;
     }
     if (!used) return LPO_OK;

@@ -76,7 +76,8 @@ typedef enum lpo_resume_rule {
     X(use_rslora, "", BOOL, "false", 0, 0, NULL, REFUSE, "scale by alpha/sqrt(r) instead")                   \
     X(dtype, "", STR, "", 0, 0, "f32|bf16|f64", REFUSE,                                                      \
       "storage of the parameters; bf16 keeps an f32 master copy")                                            \
-    X(place, "", STR, "auto", 0, 0, NULL, REFUSE, "device, or stage=device,... e.g. backbone=cpu")           \
+    X(place, "", STR, "auto", 0, 0, NULL, WARN,                                                              \
+      "device of the backbone, or stage=device,...; auto measures")                                          \
     X(n_threads, "threads", INT, "0", 0, 4096, NULL, FREE, "compute threads; 0 = all cores")                 \
     X(n_workers, "dataloader_num_workers", INT, "1", 1, 1024, NULL, FREE,                                    \
       "threads that decode and preprocess ahead")                                                            \

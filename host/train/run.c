@@ -3,7 +3,9 @@
 #include "train/run.h"
 
 #include "base/file.h"
+#include "device/driver.h"
 #include "model/lora.h"
+#include "train/trial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -110,10 +112,11 @@ static lpo_status write_config(const lpo_run *r, lpo_error *err) {
     json_t *config = lpo_train_options_json(r->o);
     snprintf(hash, sizeof hash, "%016" PRIx64, r->data_hash);
     snprintf(eval_hash, sizeof eval_hash, "%016" PRIx64, r->eval_hash);
-    json_t *run = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I}", "version", LEANPO_VERSION, "git_revision",
+    json_t *run = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "version", LEANPO_VERSION, "git_revision",
                             LEANPO_GIT_REV, "data_xxh64", hash, "eval_data_xxh64", eval_hash, "records",
                             (json_int_t)lpo_dataset_count(r->data), "total_steps", (json_int_t)r->total_steps,
-                            "trainable_parameters", (json_int_t)lpo_optimizer_n_params(r->optimizer));
+                            "trainable_parameters", (json_int_t)lpo_optimizer_n_params(r->optimizer),
+                            "placement", lpo_choice_to_json(&r->choice, &r->place));
     lpo_status s = lpo_run_path(path, r, "config.json", err);
     if (!s && (!config || !run || json_object_set(config, "run", run)))
         s = lpo_fail(err, LPO_ENOMEM, "out of memory");
@@ -132,20 +135,25 @@ static bool holds(const char *dir, const char *name) {
 }
 
 /* dir: a model, or a checkpoint of adapters, which are for --model when that is a whole model. */
+static void find_model(const char **dir, const char **adapter, const lpo_run *r) {
+    const char *model = str(r, LPO_TRAIN_model);
+    *adapter = NULL;
+    if (holds(*dir, "config.json") || !holds(model, "config.json")) return;
+    *adapter = *dir;
+    *dir = model;
+}
+
 static lpo_status open_session(lpo_session *out, const lpo_run *r, const char *dir, const char *place,
                                lpo_error *err) {
-    const char *adapter = NULL, *model = str(r, LPO_TRAIN_model);
-    if (!holds(dir, "config.json") && holds(model, "config.json")) {
-        adapter = dir;
-        dir = model;
-    }
+    const char *adapter;
+    find_model(&dir, &adapter, r);
     return lpo_session_open(out, dir, adapter, place, str(r, LPO_TRAIN_dtype),
                             str(r, LPO_TRAIN_chat_template), (int)num(r, LPO_TRAIN_n_threads), err);
 }
 
 /* New adapters on a fresh model; those it came with are trained on. */
-static lpo_status open_adapters(lpo_run *r, lpo_error *err) {
-    const lpo_lora_options *has = lpo_lora_of(r->session.model);
+static lpo_status open_adapters(const lpo_run *r, lpo_model *m, lpo_error *err) {
+    const lpo_lora_options *has = lpo_lora_of(m);
     const lpo_lora_options o = {.r = (int32_t)num(r, LPO_TRAIN_lora_r),
                                 .alpha = real(r, LPO_TRAIN_lora_alpha),
                                 .dropout = real(r, LPO_TRAIN_lora_dropout),
@@ -159,7 +167,25 @@ static lpo_status open_adapters(lpo_run *r, lpo_error *err) {
     if (has && has->r != o.r)
         return lpo_fail(err, LPO_EINVAL, "--lora-r %d: the model's adapters have rank %d; leave it out", o.r,
                         has->r);
-    return has ? LPO_OK : lpo_lora_attach(r->session.model, &o, r->state.seed, err);
+    return has ? LPO_OK : lpo_lora_attach(m, &o, r->state.seed, err);
+}
+
+static const char *model_dir(const lpo_run *r) {
+    return r->resumed ? r->last : str(r, LPO_TRAIN_model);
+}
+
+lpo_status lpo_run_model(lpo_model **out, lpo_run *r, const char *device, lpo_error *err) {
+    const char *dir = model_dir(r), *dtype = str(r, LPO_TRAIN_dtype);
+    lpo_model_options o = lpo_model_options_default();
+    find_model(&dir, &o.adapter, r);
+    o.place = device;
+    if (*dtype) o.dtype = dtype;
+    lpo_status s = lpo_model_load(out, dir, &o, err);
+    if (!s) s = open_adapters(r, *out, err);
+    if (!s) return s;
+    lpo_model_destroy(*out);
+    *out = NULL;
+    return s;
 }
 
 static bool all_pairs(const lpo_dataset *d) {
@@ -265,10 +291,8 @@ static lpo_status open_references(lpo_run *r, lpo_error *err) {
     lpo_session other = {0};
     lpo_engine e = {0};
     /* Only its backbone works; a card is not opened twice. */
-    lpo_place p;
-    s = lpo_place_parse(&p, str(r, LPO_TRAIN_place), err);
-    if (!s)
-        s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), p.device[LPO_STAGE_backbone], err);
+    s = open_session(&other, r, *dir ? dir : str(r, LPO_TRAIN_model), r->place.device[LPO_STAGE_backbone],
+                     err);
     if (!s) s = lpo_engine_open(&e, other.model, false, err);
     e.separate = !lpo_train_bool(r->o, LPO_TRAIN_shared_prefix);
     if (!s) s = references_with(r, &e, err);
@@ -279,15 +303,18 @@ static lpo_status open_references(lpo_run *r, lpo_error *err) {
 
 /* ---- open, save, close ---- */
 
-static lpo_status open_optimizer(lpo_run *r, lpo_error *err) {
+lpo_status lpo_run_optimizer(lpo_optimizer **out, lpo_run *r, lpo_model *m, lpo_error *err) {
     const lpo_adamw a = {real(r, LPO_TRAIN_adam_beta1), real(r, LPO_TRAIN_adam_beta2),
                          real(r, LPO_TRAIN_adam_epsilon), real(r, LPO_TRAIN_weight_decay),
                          real(r, LPO_TRAIN_max_grad_norm)};
+    lpo_status s = lpo_model_set_trainable(m, lpo_lora_of(m) ? "lora" : str(r, LPO_TRAIN_train_groups), err);
+    if (!s) s = lpo_model_alloc_grads(m, err);
+    return s ? s : lpo_optimizer_create(out, m, &a, err);
+}
+
+static lpo_status open_optimizer(lpo_run *r, lpo_error *err) {
     char path[2 * LPO_PATH_BYTES];
-    const char *groups = lpo_lora_of(r->session.model) ? "lora" : str(r, LPO_TRAIN_train_groups);
-    lpo_status s = lpo_model_set_trainable(r->session.model, groups, err);
-    if (!s) s = lpo_model_alloc_grads(r->session.model, err);
-    if (!s) s = lpo_optimizer_create(&r->optimizer, r->session.model, &a, err);
+    lpo_status s = lpo_run_optimizer(&r->optimizer, r, r->session.model, err);
     if (s || !r->resumed) return s;
     snprintf(path, sizeof path, "%s/optimizer.safetensors", r->last);
     s = lpo_optimizer_load(r->optimizer, path, err);
@@ -317,18 +344,61 @@ static lpo_status find_checkpoint(lpo_run *r, lpo_error *err) {
     return s;
 }
 
+/* ---- where the stages go ---- */
+
+/* Told by the user, known from before (`known`, or the run's config.json), or left to trials. */
+static lpo_status settle_place(lpo_run *r, const json_t *saved, const lpo_choice *known, lpo_error *err) {
+    lpo_choice *c = &r->choice;
+    lpo_device *probe = NULL;
+    lpo_error why;
+    bool asked = false;
+    lpo_status s = lpo_place_parse(&r->place, str(r, LPO_TRAIN_place), err);
+    char *backbone = r->place.device[LPO_STAGE_backbone];
+    if (s) return s;
+    for (int i = 0; i < LPO_N_STAGES; i++)
+        if (i != LPO_STAGE_backbone && !strcmp(r->place.device[i], "auto")) strcpy(r->place.device[i], "cpu");
+    if (strcmp(backbone, "auto")) return LPO_OK;
+    if (known)
+        *c = *known;
+    else if (!lpo_choice_from_json(c, json_object_get(json_object_get(saved, "run"), "placement")))
+        lpo_choice_ask(c), asked = true;
+    else if (strcmp(c->device, "cpu") && lpo_device_open(&probe, c->device, &why)) {
+        lpo_choice_fall_back(c, why.msg);
+        lpo_log(LPO_LOG_WARN, "placement: %s; the run goes on on the cpu", c->reason);
+    } else
+        lpo_log(LPO_LOG_INFO, "placement: backbone on %s, as before: %s", c->device, c->reason);
+    lpo_device_close(probe);
+    if (asked && !c->pending) lpo_log(LPO_LOG_INFO, "placement: backbone on %s: %s", c->device, c->reason);
+    strcpy(backbone, c->device);
+    return LPO_OK;
+}
+
+/* "decode=cpu,..." */
+static void place_text(char out[LPO_N_STAGES * 2 * LPO_PLACE_BYTES], const lpo_place *p) {
+    int used = 0;
+    for (int i = 0; i < LPO_N_STAGES; i++)
+        used += sprintf(out + used, "%s%s=%s", i ? "," : "", lpo_stage_name((lpo_stage)i), p->device[i]);
+}
+
+/* The model's folder, its recipe, and the data, before the backbone's device is chosen. */
+static lpo_status open_feed(lpo_run *r, lpo_error *err) {
+    char place[LPO_N_STAGES * 2 * LPO_PLACE_BYTES];
+    place_text(place, &r->place);
+    lpo_status s = open_session(&r->session, r, model_dir(r), place, err);
+    if (!s) s = open_adapters(r, r->session.model, err);
+    if (!s)
+        s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
+    return s ? s : plan_steps(r, err);
+}
+
 static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     r->micro = num(r, LPO_TRAIN_per_device_train_batch_size);
     r->batch = r->micro * num(r, LPO_TRAIN_gradient_accumulation_steps);
     r->state.seed = (uint64_t)num(r, LPO_TRAIN_seed);
     if (r->batch > 1 << 20)
         return lpo_fail(err, LPO_ELIMIT, "a batch of %" PRId64 " records is over %d", r->batch, 1 << 20);
-    lpo_status s = open_session(&r->session, r, r->resumed ? r->last : str(r, LPO_TRAIN_model),
-                                str(r, LPO_TRAIN_place), err);
-    if (!s) s = open_adapters(r, err);
-    if (!s)
-        s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
-    if (!s) s = plan_steps(r, err);
+    lpo_status s = open_feed(r, err);
+    if (!s && r->choice.pending) s = lpo_trials(r, err);
     if (!s && r->session.card[LPO_STAGE_reduce])
         lpo_loss_place(r->loss, r->session.card[LPO_STAGE_reduce], false);
     if (!s) s = lpo_loss_bind(r->loss, r->data, err);
@@ -349,8 +419,8 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
     return lo.n_steps > 0 ? lpo_loader_create(&r->loader, r->data, &r->session.recipe, &lo, err) : LPO_OK;
 }
 
-lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, lpo_progress_fn *progress, void *user,
-                        lpo_error *err) {
+lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, const lpo_choice *known,
+                        lpo_progress_fn *progress, void *user, lpo_error *err) {
     json_t *saved = NULL;
     r->lock_fd = -1;
     r->progress = progress;
@@ -359,6 +429,7 @@ lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, lpo_progress_fn 
     lpo_status s = r->o ? read_config(&saved, r, err) : lpo_fail(err, LPO_ENOMEM, "out of memory");
     if (!s) s = lpo_loss_create(&r->loss, r->o, err);
     if (!s) s = check_data(r, saved, err);
+    if (!s) s = settle_place(r, saved, known, err);
     json_decref(saved);
     if (s) return s;
     r->pairs = lpo_loss_needs_pairs(r->loss);

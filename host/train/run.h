@@ -6,6 +6,7 @@
 #ifndef LPO_TRAIN_RUN_H
 #define LPO_TRAIN_RUN_H
 #include "train/checkpoint.h"
+#include "train/choice.h"
 #include "train/events.h"
 #include "train/heldout.h"
 #include "train/optimizer.h"
@@ -20,6 +21,8 @@ typedef struct lpo_run {
     char origin[LPO_PATH_BYTES], last[LPO_PATH_BYTES]; /* the checkpoint resumed from; the newest one */
     lpo_run_state state;
 
+    lpo_place place;   /* of every stage, nothing left open */
+    lpo_choice choice; /* how the backbone came to its device */
     lpo_session session;
     lpo_dataset *data, *eval_data;
     uint64_t data_hash, eval_hash;
@@ -40,11 +43,16 @@ typedef struct lpo_run {
 } lpo_run;
 
 /* From options to the first step: everything that can be refused is refused before
- * config.json is written: until then the folder holds no run.
- * r is zeroed storage; close it whatever open returned. */
-lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, lpo_progress_fn *progress, void *user,
-                        lpo_error *err);
+ * config.json is written: until then the folder holds no run. known: a choice made before, which stands, or
+ * NULL. r is zeroed storage; close it whatever open returned. */
+lpo_status lpo_run_open(lpo_run *r, const lpo_train_options *o, const lpo_choice *known,
+                        lpo_progress_fn *progress, void *user, lpo_error *err);
 void lpo_run_close(lpo_run *r);
+
+/* The run's model on a device, as training starts from it; and what trains it, with memory for the gradients.
+ */
+lpo_status lpo_run_model(lpo_model **out, lpo_run *r, const char *device, lpo_error *err);
+lpo_status lpo_run_optimizer(lpo_optimizer **out, lpo_run *r, lpo_model *m, lpo_error *err);
 
 /* "RUN/name" into LPO_PATH_BYTES. */
 lpo_status lpo_run_path(char *out, const lpo_run *r, const char *name, lpo_error *err);

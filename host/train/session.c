@@ -69,6 +69,12 @@ void lpo_session_close(lpo_session *s) {
     memset(s, 0, sizeof *s);
 }
 
+void lpo_session_move(lpo_session *s, lpo_model *m) {
+    lpo_model_destroy(s->model);
+    s->model = m;
+    lpo_model_get_info(&s->info, m);
+}
+
 /* The asks as a model batch: clips once each, prompts as ids. */
 typedef struct ask_batch {
     lpo_clip_input *clips;

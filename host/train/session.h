@@ -23,6 +23,8 @@ typedef struct lpo_session {
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
                             const char *dtype, const char *chat_template, int n_threads, lpo_error *err);
 void lpo_session_close(lpo_session *s); /* a zeroed one is fine */
+/* The model from now on, the session's own: the same folder's, on another device. */
+void lpo_session_move(lpo_session *s, lpo_model *m);
 
 /* One question about one clip. */
 typedef struct lpo_ask {

@@ -233,6 +233,7 @@ static lpo_status report_step(lpo_run *r, const step_sums *f, double step_s, dou
     lpo_scalars_add(&t, "tokens_per_s", (double)f->input_tokens / step_s);
     lpo_scalars_add(&t, "records_per_s", (double)f->loss.rows / step_s);
     add_cards(&t, r->session.card);
+    if (r->choice.fallbacks) lpo_scalars_add(&t, "place/fallbacks", (double)r->choice.fallbacks);
     lpo_status s = lpo_lines_put(r->metrics, &m, err);
     if (!s) s = lpo_lines_put(r->timing, &t, err);
     if (!s) s = lpo_events_put(r->events, &m, err);
@@ -245,7 +246,13 @@ static bool due(int64_t step, int64_t every, int64_t total) {
     return step == total || (every > 0 && step % every == 0);
 }
 
-static lpo_status one_step(lpo_run *r, lpo_train_result *sum, int64_t *records, lpo_error *err) {
+/* How fast it went, over all that was done. */
+typedef struct pace {
+    double seconds, wait_s;
+    int64_t records;
+} pace;
+
+static lpo_status one_step(lpo_run *r, pace *p, lpo_error *err) {
     lpo_batch *b;
     step_sums f;
     double wait_s, t0 = lpo_now_s();
@@ -256,21 +263,20 @@ static lpo_status one_step(lpo_run *r, lpo_train_result *sum, int64_t *records, 
     lpo_loader_release(r->loader, b);
     const double step_s = lpo_now_s() - t0;
     lpo_trace_end(t0, "step", "cpu", NULL, 0, 0);
-    sum->wait_share += wait_s;
-    *records += f.loss.rows;
+    p->wait_s += wait_s;
+    p->records += f.loss.rows;
     return s ? s : report_step(r, &f, step_s, wait_s, &before, err);
 }
 
-static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *), lpo_error *err) {
+static lpo_status loop(lpo_run *r, pace *p, int (*cancel)(void *), lpo_error *err) {
     const int64_t eval_steps = lpo_train_int(r->o, LPO_TRAIN_eval_steps),
                   save_steps = lpo_train_int(r->o, LPO_TRAIN_save_steps);
-    int64_t records = 0;
     lpo_status s = LPO_OK;
     const double t0 = lpo_now_s();
     bool stop = false;
     if (!r->resumed) s = evaluate(r, err);
     while (!s && !stop && r->state.step < r->total_steps) {
-        s = one_step(r, sum, &records, err);
+        s = one_step(r, p, err);
         if (s) break;
         const int64_t step = r->state.step;
         if (r->progress && r->progress(r->user, "training", step, r->total_steps)) stop = true;
@@ -282,11 +288,7 @@ static lpo_status loop(lpo_run *r, lpo_train_result *sum, int (*cancel)(void *),
             lpo_trace_end(t, "checkpoint", "cpu", NULL, 0, 0);
         }
     }
-    sum->seconds = lpo_now_s() - t0;
-    if (sum->seconds > 0) {
-        sum->wait_share /= sum->seconds;
-        sum->pairs_per_s = (double)records / sum->seconds;
-    }
+    p->seconds += lpo_now_s() - t0;
     if (!s && stop && r->state.step < r->total_steps)
         s = lpo_fail(err, LPO_ECANCELED,
                      "stopped after step %" PRId64 " of %" PRId64 "; go on with --resume --out %s",
@@ -306,17 +308,45 @@ static lpo_status write_trace(const lpo_run *r, lpo_status s, lpo_error *err) {
     return s ? s : saved;
 }
 
-lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*cancel)(void *),
-                     lpo_progress_fn *progress, void *user, lpo_error *err) {
+/* ---- a run, from start to end or to a lost device ---- */
+
+/* Is the device to blame? Out of memory is its word too: a host without memory says it on the CPU again. */
+static bool device_failed(lpo_status s) {
+    return s == LPO_EDEVICE || s == LPO_ENOMEM || s == LPO_EUNSUPPORTED;
+}
+
+/* The user named the device, so the user decides how to go on; what is needed for that stands in front. */
+static lpo_status device_error(const lpo_run *r, lpo_status s, lpo_error *err) {
+    const char *device = r->place.device[LPO_STAGE_backbone];
+    if (!device_failed(s) || !r->loader || !strcmp(device, "cpu") || !strcmp(device, "ref")) return s;
+    return lpo_fail_in(err, s,
+                       "step %" PRId64 ", backbone on %s; %s%s; go on with --resume --out %s, on %s again or "
+                       "with --place backbone=cpu",
+                       r->state.step + 1, device,
+                       *r->last ? "the last checkpoint is whole: " : "there is no checkpoint yet", r->last,
+                       r->out, device);
+}
+
+/* One go at it. known: the choice of a go before this one, or NULL. *next: the choice of another go, where
+ * this one lost a device that was chosen by us: the CPU, with *again set. */
+static lpo_status attempt(lpo_train_result *out, pace *p, lpo_choice *next, bool *again,
+                          const lpo_train_options *o, const lpo_choice *known, int (*cancel)(void *),
+                          lpo_progress_fn *progress, void *user, lpo_error *err) {
     lpo_run r = {0};
     const char *trace = lpo_train_str(o, LPO_TRAIN_trace);
-    *out = (lpo_train_result){0};
-    if (*trace) lpo_trace_start();
-    lpo_trace_thread("steps");
-    lpo_status s = lpo_run_open(&r, o, progress, user, err);
+    lpo_status s = lpo_run_open(&r, o, known, progress, user, err);
     if (!s && !strcmp(trace, "ops")) lpo_engine_trace_ops(&r.engine);
-    if (!s) s = loop(&r, out, cancel, err);
-    if (*trace && r.loader) s = write_trace(&r, s, err);
+    if (!s) s = loop(&r, p, cancel, err);
+    *again = r.choice.automatic && device_failed(s) && !r.choice.pending && strcmp(r.choice.device, "cpu");
+    if (*again) {
+        *next = r.choice;
+        lpo_choice_fall_back(next, err->msg);
+        lpo_log(LPO_LOG_WARN, "step %" PRId64 ": %s; the run goes on on the cpu, from %s", r.state.step + 1,
+                next->reason, *r.last ? r.last : "the beginning");
+    } else {
+        if (*trace && r.loader) s = write_trace(&r, s, err);
+        if (!r.choice.automatic) s = device_error(&r, s, err);
+    }
     out->steps = r.state.step;
     out->loss = r.state.loss;
     out->eval_loss = r.state.eval_loss;
@@ -324,7 +354,35 @@ lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*ca
     out->reward_margin = r.state.reward_margin;
     out->displacement_chosen = r.state.displacement_chosen;
     out->displacement_rejected = r.state.displacement_rejected;
+    out->fallbacks = r.choice.fallbacks;
     snprintf(out->last_checkpoint, sizeof out->last_checkpoint, "%s", r.last);
     lpo_run_close(&r);
+    return s;
+}
+
+lpo_status lpo_train(lpo_train_result *out, const lpo_train_options *o, int (*cancel)(void *),
+                     lpo_progress_fn *progress, void *user, lpo_error *err) {
+    lpo_choice choice = {0};
+    lpo_error own;
+    pace p = {0};
+    bool again;
+    if (!err) err = &own;
+    *out = (lpo_train_result){0};
+    if (*lpo_train_str(o, LPO_TRAIN_trace)) lpo_trace_start();
+    lpo_trace_thread("steps");
+    lpo_status s = attempt(out, &p, &choice, &again, o, NULL, cancel, progress, user, err);
+    if (again) {
+        lpo_train_options *more = lpo_train_options_copy(o);
+        s = more ? lpo_train_options_set(more, "resume", "1", err)
+                 : lpo_fail(err, LPO_ENOMEM, "out of memory");
+        const lpo_choice cpu = choice;
+        if (!s) s = attempt(out, &p, &choice, &again, more, &cpu, cancel, progress, user, err);
+        lpo_train_options_destroy(more);
+    }
+    out->seconds = p.seconds;
+    if (p.seconds > 0) {
+        out->wait_share = p.wait_s / p.seconds;
+        out->pairs_per_s = (double)p.records / p.seconds;
+    }
     return s;
 }

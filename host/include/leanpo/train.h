@@ -34,6 +34,7 @@ typedef struct lpo_train_result {
     double displacement_chosen,
         displacement_rejected;               /* change of mean log-probability per token since step 0 */
     double seconds, pairs_per_s, wait_share; /* share of the time spent waiting for data */
+    int64_t fallbacks; /* times that `auto` gave a device up for the CPU, since the run began */
     char last_checkpoint[512];
 } lpo_train_result;
 
