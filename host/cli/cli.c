@@ -88,6 +88,13 @@ static int set_option(const char *command, const cli_option *o, const char *valu
     case CLI_U64: *(uint64_t *)o->dst = (uint64_t)i; break;
     case CLI_REAL: *(double *)o->dst = r; break;
     case CLI_STR: *(const char **)o->dst = value; break;
+    case CLI_LIST: {
+        cli_list *list = o->dst;
+        if (list->n == CLI_MAX_LIST)
+            return cli_usage(command, "--%s: at most %d of them", o->name, CLI_MAX_LIST);
+        list->item[list->n++] = value;
+        break;
+    }
     }
     return CLI_OK;
 }
@@ -179,15 +186,20 @@ static double now_s(void) {
 }
 
 int cli_progress(void *user, const char *what, long long done, long long total) {
+    (void)user;
+    return cli_progress_note(what, done, total, "");
+}
+
+int cli_progress_note(const char *what, long long done, long long total, const char *note) {
     static char current[64];
     static double start, last;
-    static long long last_done;
-    (void)user;
+    static long long first_done, last_done; /* a resumed run begins in the middle */
     double t = now_s();
     if (strncmp(current, what, sizeof current - 1) || done < last_done) {
         end_bar();
         snprintf(current, sizeof current, "%s", what);
         start = last = t;
+        first_done = done;
     }
     last_done = done;
     bool tty = isatty(STDERR_FILENO);
@@ -195,13 +207,14 @@ int cli_progress(void *user, const char *what, long long done, long long total) 
         if (!(bar_shown && done == total)) return interrupted;
     }
     last = t;
-    double rate = (double)done / (t - start);
+    double rate = (double)(done - first_done) / (t - start);
     if (total > 0 && rate > 0)
-        fprintf(stderr, "%s%s: %lld of %lld (%.0f%%), %.3g/s, %.0f s left%s", tty ? "\r\033[K" : "", what,
-                done, total, 100.0 * (double)done / (double)total, rate, (double)(total - done) / rate,
+        fprintf(stderr, "%s%s: %lld of %lld (%.0f%%), %.3g/s%s, %.0f s left%s", tty ? "\r\033[K" : "", what,
+                done, total, 100.0 * (double)done / (double)total, rate, note, (double)(total - done) / rate,
                 tty ? "" : "\n");
     else
-        fprintf(stderr, "%s%s: %lld, %.3g/s%s", tty ? "\r\033[K" : "", what, done, rate, tty ? "" : "\n");
+        fprintf(stderr, "%s%s: %lld, %.3g/s%s%s", tty ? "\r\033[K" : "", what, done, rate, note,
+                tty ? "" : "\n");
     bar_shown = tty;
     if (done == total) end_bar();
     return interrupted;

@@ -12,12 +12,27 @@
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
-typedef enum cli_kind { CLI_FLAG /* int, set to 1 */, CLI_INT, CLI_I64, CLI_U64, CLI_REAL, CLI_STR } cli_kind;
+typedef enum cli_kind {
+    CLI_FLAG /* int, set to 1 */,
+    CLI_INT,
+    CLI_I64,
+    CLI_U64,
+    CLI_REAL,
+    CLI_STR,
+    CLI_LIST
+} cli_kind;
+
+/* An option that may be given several times. */
+enum { CLI_MAX_LIST = 16 };
+typedef struct cli_list {
+    const char *item[CLI_MAX_LIST];
+    int n;
+} cli_list;
 
 typedef struct cli_option {
     const char *name; /* without the dashes */
     cli_kind kind;
-    void *dst;        /* int, int, int64_t, uint64_t, double, const char * */
+    void *dst;        /* int, int, int64_t, uint64_t, double, const char *, cli_list */
     const char *arg;  /* "DIR", "N"; NULL for a flag */
     const char *help; /* one line */
 } cli_option;
@@ -45,6 +60,8 @@ int cli_usage(const char *command, const char *fmt, ...) LPO_PRINTF(2, 3);
 /* Progress callback for the library: a bar with rate and ETA on a terminal after two seconds, else a plain
  * line every ten seconds. Returns non-zero after Ctrl-C. */
 int cli_progress(void *user, const char *what, long long done, long long total);
+/* The same with something more to say, ", 12 tokens/s". */
+int cli_progress_note(const char *what, long long done, long long total, const char *note);
 /* True after the first Ctrl-C (the second one kills). */
 int cli_interrupted(void *user);
 void cli_signals(void);

@@ -8,7 +8,12 @@
 
 lpo_generate_options lpo_generate_options_default(void) {
     lpo_gen_options g = lpo_gen_options_default();
-    return (lpo_generate_options){.max_tokens = g.max_tokens, .temperature = 0, .top_p = 1};
+    return (lpo_generate_options){.max_tokens = g.max_tokens,
+                                  .temperature = 0,
+                                  .top_p = 1,
+                                  .n_samples = 1,
+                                  .batch_size = 64,
+                                  .max_bad = .01};
 }
 
 /* Decodes all ids so far at every token and passes on what is new: a character of several tokens comes out
@@ -61,7 +66,7 @@ lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
         g.top_p = o->top_p;
         g.top_k = o->top_k;
         g.seed = o->seed;
-        const lpo_stops stops = {&o->stop, o->stop != NULL};
+        const lpo_stops stops = {o->stop, o->n_stop};
         lpo_ask ask = {o->prompt, o->video ? &clip : NULL, 0, stops};
         stream out = {.s = &s, .stops = stops, .piece = piece, .user = user};
         st = lpo_session_answer(answer, NULL, &s, &ask, 1, &g, piece ? on_token : NULL, &out, err);

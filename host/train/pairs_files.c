@@ -38,7 +38,8 @@ lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err) {
                                       .n_files = FILES,
                                       .identity = r->options,
                                       .data_bytes = r->census.size_bytes,
-                                      .resume = r->o->resume};
+                                      .resume = r->o->resume,
+                                      .digits = 9};
     if ((s = lpo_partial_open(&r->partial, &state, &r->output, err))) return s;
     *finished = state.complete;
     const char *where = r->o->out;
@@ -102,12 +103,7 @@ static lpo_status put_item(pairs_run *r, const pairs_item *it, lpo_error *err) {
     r->counts.n_parsed += it->rec.json != NULL;
     if (it->fate == PAIRS_BAD) {
         r->counts.n_bad++;
-        lpo_log(LPO_LOG_WARN, "%s:%lld: skipped: %s", r->o->data, (long long)it->rec.line, it->reason);
-        return lpo_partial_put(r->partial, QUARANTINE,
-                               json_pack("{ss sI ss ss*}", "file", r->o->data, "line",
-                                         (json_int_t)it->rec.line, "reason", it->reason, "video",
-                                         it->rec.video),
-                               err);
+        return lpo_partial_reject(r->partial, QUARANTINE, r->o->data, &it->rec, it->reason, err);
     }
     r->counts.n_questions++;
     if (it->fate != PAIRS_KEPT) r->counts.n_dropped[it->fate]++;

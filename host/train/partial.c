@@ -179,7 +179,7 @@ lpo_status lpo_partial_open(lpo_partial **out, lpo_partial_state *state, const l
 }
 
 lpo_status lpo_partial_put(lpo_partial *p, int file, json_t *o, lpo_error *err) {
-    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION((size_t)p->o->digits)) : NULL;
     json_decref(o);
     if (!text) return no_memory(p, err);
     const size_t n = strlen(text);
@@ -188,6 +188,15 @@ lpo_status lpo_partial_put(lpo_partial *p, int file, json_t *o, lpo_error *err) 
     free(text);
     p->size[file] += (int64_t)n + 1;
     return ok ? LPO_OK : lpo_fail(err, LPO_EIO, "%s: cannot write it: %s", p->part[file], strerror(errno));
+}
+
+lpo_status lpo_partial_reject(lpo_partial *p, int file, const char *data, const lpo_record *rec,
+                              const char *reason, lpo_error *err) {
+    lpo_log(LPO_LOG_WARN, "%s:%lld: skipped: %s", data, (long long)rec->line, reason);
+    return lpo_partial_put(p, file,
+                           json_pack("{ss sI ss ss*}", "file", data, "line", (json_int_t)rec->line, "reason",
+                                     reason, "video", rec->video),
+                           err);
 }
 
 lpo_status lpo_partial_commit(lpo_partial *p, json_t *counts, int64_t offset, int64_t line, bool complete,

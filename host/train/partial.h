@@ -23,6 +23,7 @@ typedef struct lpo_partial_options {
     const json_t *identity; /* all that the bytes follow from; an interrupted run of another is refused */
     int64_t data_bytes;     /* of the data file */
     bool resume;
+    int digits; /* significant ones of a number, 1..17 */
 } lpo_partial_options;
 
 /* What has been written and agreed to. */
@@ -40,6 +41,9 @@ lpo_status lpo_partial_open(lpo_partial **out, lpo_partial_state *state, const l
 void lpo_partial_close(lpo_partial *p); /* NULL accepted; what is not committed is forgotten */
 /* Takes o. */
 lpo_status lpo_partial_put(lpo_partial *p, int file, json_t *o, lpo_error *err);
+/* A line of the data that is no good, with the reason: into that file, and the log. */
+lpo_status lpo_partial_reject(lpo_partial *p, int file, const char *data, const lpo_record *rec,
+                              const char *reason, lpo_error *err);
 /* Takes counts. */
 lpo_status lpo_partial_commit(lpo_partial *p, json_t *counts, int64_t offset, int64_t line, bool complete,
                               lpo_error *err);

@@ -89,16 +89,44 @@ LPO_API lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo
                             void *user, lpo_error *err);
 
 typedef struct lpo_generate_options {
-    const char *model, *video, *prompt;
+    const char *model;
     const char *adapter; /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template, *augment;
-    const char *stop; /* the answer ends before this text, or NULL */
+    const char *const *stop; /* an answer ends before the first of these texts in it */
+    int n_stop;
     int max_tokens, top_k, n_threads;
     double temperature, top_p;
     uint64_t seed;
+    /* lpo_generate_text */
+    const char *video, *prompt;
+    /* lpo_generate_data */
+    const char *data, *out;
+    int n_samples;  /* answers to each line, 1..1024; default 1 */
+    int batch_size; /* answers generated together; default 64 */
+    double max_bad; /* share of unusable lines above which the run stops; default .01 */
+    int64_t limit;  /* the first N usable lines; 0: all */
+    int resume;     /* go on with an interrupted run of the same options */
 } lpo_generate_options;
 LPO_API lpo_generate_options lpo_generate_options_default(void);
 /* One answer (malloc'd); `piece` gets the text as it comes (may be NULL). */
 LPO_API lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
                                      void (*piece)(void *user, const char *text), void *user, lpo_error *err);
+
+typedef struct lpo_generate_result {
+    int64_t n_lines, n_bad; /* answered; quarantined */
+    int64_t n_answers, n_tokens;
+    int64_t n_empty, n_cut; /* of the answers: nothing but white space; ended by max_tokens or the context */
+    /* of this process */
+    int64_t n_decoded, n_encoded; /* videos decoded; clips run through the tower */
+    int64_t prompt_tokens, shared_tokens;
+    double seconds, lines_per_s, tokens_per_s;
+} lpo_generate_result;
+/* Answers every line of `data` ({"video","question"} or {"video","prompt"}) into `out`: the line with
+ * "completion" and "finish_reason" ("stop" or "length") added, or with "completions", a list, and a list of
+ * reasons when n_samples is above 1. An answer depends on (seed, line number, sample) alone, not on batches,
+ * threads or interruptions. Beside out, with .jsonl left off: NAME.quarantine.jsonl and NAME.summary.json;
+ * until the end all is in the folder out.partial, which survives any interruption. *out_result is up to date
+ * whenever progress is called. */
+LPO_API lpo_status lpo_generate_data(lpo_generate_result *out_result, const lpo_generate_options *o,
+                                     lpo_progress_fn *progress, void *user, lpo_error *err);
 #endif
