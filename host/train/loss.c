@@ -47,7 +47,7 @@ struct lpo_loss {
     uint64_t from_record; /* columns read from record keys */
     bool grounding;       /* S_w_aug and G_w from the key "grounding" */
     bool reference;
-    lpo_fpga *card; /* reduces the pairs; NULL: host/align does */
+    lpo_reducer *reducer; /* of the pairs; NULL: host/align */
     lpo_arena *arena;
 };
 
@@ -145,8 +145,8 @@ bool lpo_loss_needs_reference(const lpo_loss *l) {
     return l->reference;
 }
 
-void lpo_loss_place(lpo_loss *l, lpo_fpga *card, bool quiet) {
-    l->card = card;
+void lpo_loss_place(lpo_loss *l, lpo_reducer *reducer, bool quiet) {
+    l->reducer = reducer;
     for (int i = 0; i < l->n_terms; i++) l->terms[i].told = quiet;
 }
 
@@ -305,7 +305,7 @@ static void add_stats(lpo_loss_sum *sum, const lpo_objective *o, int32_t n) {
     sum->eps += n * st.eps_mean;
 }
 
-/* Begins every term; those the card takes are under way when this returns, even if it fails. */
+/* Begins every term; those the device takes are under way when this returns, even if it fails. */
 static lpo_status begin_terms(lpo_loss *l, const lpo_batch_columns *in, int64_t step, int64_t total_steps,
                               lpo_error *err) {
     lpo_status s = LPO_OK;
@@ -314,13 +314,13 @@ static lpo_status begin_terms(lpo_loss *l, const lpo_batch_columns *in, int64_t 
         term *t = &l->terms[i];
         const char *name;
         s = lpo_objective_begin(t->o, in, step, total_steps, err);
-        if (s || !l->card) continue;
+        if (s || !l->reducer) continue;
         lpo_pairs *p = lpo_objective_pairs(t->o, 0, &name);
         const char *why = lpo_reduce_refuses(p, in);
-        if (!why) s = lpo_reduce_submit(&t->job, l->card, p, in, l->arena, err);
+        if (!why) s = lpo_reduce_submit(&t->job, l->reducer, p, in, l->arena, err);
         if (why && !t->told)
-            lpo_log(LPO_LOG_WARN, "objective %s is reduced on cpu, not on %s: %s", name,
-                    lpo_fpga_name(l->card), why);
+            lpo_log(LPO_LOG_WARN, "objective %s is reduced on cpu, not on %s: %s", name, l->reducer->name,
+                    why);
         t->told |= why != NULL;
     }
     return s;

@@ -6,12 +6,12 @@
  * alpha_dpo) are of the micro-batch, as in TRL. */
 #ifndef LPO_TRAIN_LOSS_H
 #define LPO_TRAIN_LOSS_H
-#include "device/fpga/fpga.h"
 #include "leanpo/objective.h"
 #include "train/options.h"
 #include "train/reference.h"
 
 typedef struct lpo_loss lpo_loss;
+struct lpo_reducer; /* train/reduce.h */
 /* From the options objective, set, beta, smoothing and label_smoothing. */
 lpo_status lpo_loss_create(lpo_loss **out, const lpo_train_options *o, lpo_error *err);
 void lpo_loss_destroy(lpo_loss *l); /* NULL accepted */
@@ -22,9 +22,9 @@ bool lpo_loss_needs_pairs(const lpo_loss *l);
  * next two. */
 lpo_status lpo_loss_bind(lpo_loss *l, const lpo_dataset *d, lpo_error *err);
 bool lpo_loss_needs_reference(const lpo_loss *l);
-/* Reduce pairs on a card (borrowed; NULL: here, as at first). The bits stay. A term it cannot take is reduced
- * here, after one warning unless `quiet`. */
-void lpo_loss_place(lpo_loss *l, lpo_fpga *card, bool quiet);
+/* Reduce pairs on a device (borrowed; NULL: here, as at first). The bits stay. A term it cannot take is
+ * reduced here, after one warning unless `quiet`. */
+void lpo_loss_place(lpo_loss *l, struct lpo_reducer *reducer, bool quiet);
 
 /* Sums over rows; what the metrics of a batch are made from. */
 typedef struct lpo_loss_sum {

@@ -10,9 +10,9 @@
 /* X(stage, kinds); NULL: any driver of the registry (device/driver.h). */
 #define LPO_STAGE_LIST(X)                                                                                    \
     X(decode, "cpu")                                                                                         \
-    X(preprocess, "cpu, csim, fpga")                                                                         \
+    X(preprocess, "cpu, csim, fpga, opencl, cuda")                                                           \
     X(backbone, NULL)                                                                                        \
-    X(reduce, "cpu, csim, fpga")
+    X(reduce, "cpu, csim, fpga, opencl, cuda")
 
 typedef enum lpo_stage {
 #define LPO_X(stage, kinds) LPO_STAGE_##stage,

@@ -235,8 +235,7 @@ static lpo_status open_heldout(lpo_run *r, lpo_error *err) {
     r->heldout.loader = loader_options(r, (int)r->micro);
     if (!*eval) return LPO_OK;
     s = lpo_loss_create(&r->heldout.loss, r->o, err);
-    if (!s && r->session.card[LPO_STAGE_reduce])
-        lpo_loss_place(r->heldout.loss, r->session.card[LPO_STAGE_reduce], true);
+    if (!s) lpo_loss_place(r->heldout.loss, r->session.reducer, true);
     return s ? s : lpo_loss_bind(r->heldout.loss, r->eval_data, err);
 }
 
@@ -399,8 +398,7 @@ static lpo_status open_rest(lpo_run *r, lpo_error *err) {
         return lpo_fail(err, LPO_ELIMIT, "a batch of %" PRId64 " records is over %d", r->batch, 1 << 20);
     lpo_status s = open_feed(r, err);
     if (!s && r->choice.pending) s = lpo_trials(r, err);
-    if (!s && r->session.card[LPO_STAGE_reduce])
-        lpo_loss_place(r->loss, r->session.card[LPO_STAGE_reduce], false);
+    if (!s) lpo_loss_place(r->loss, r->session.reducer, false);
     if (!s) s = lpo_loss_bind(r->loss, r->data, err);
     if (!s) s = open_heldout(r, err);
     if (!s)

@@ -4,6 +4,8 @@
 
 #include "leanpo/device.h"
 #include "train/prep_device.h"
+#include "train/prep_gpu.h"
+#include "train/reduce.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +29,23 @@ static lpo_status open_card(lpo_session *s, const lpo_place *p, lpo_stage stage,
     return lpo_fpga_open(&s->card[stage], device, NULL, err);
 }
 
+static bool is_gpu(const char *device) {
+    return lpo_place_is(device, "opencl") || lpo_place_is(device, "cuda");
+}
+
 /* The stages that are not the model's. */
 static lpo_status open_host_stages(lpo_session *s, const lpo_place *p, const char *spec, lpo_error *err) {
     lpo_status st = open_card(s, p, LPO_STAGE_preprocess, spec, err);
     if (!st) st = open_card(s, p, LPO_STAGE_reduce, spec, err);
+    const char *prep = p->device[LPO_STAGE_preprocess], *reduce = p->device[LPO_STAGE_reduce];
     if (!st && s->card[LPO_STAGE_preprocess])
         st = lpo_prep_device_create(&s->prep_engine, s->card[LPO_STAGE_preprocess], err);
+    else if (!st && is_gpu(prep))
+        st = lpo_prep_gpu_create(&s->prep_engine, prep, err);
+    if (!st && s->card[LPO_STAGE_reduce])
+        st = lpo_reducer_on_card(&s->reducer, s->card[LPO_STAGE_reduce], err);
+    else if (!st && is_gpu(reduce))
+        st = lpo_reducer_on_gpu(&s->reducer, reduce, err);
     if (!st) s->recipe.prep.engine = s->prep_engine;
     return st;
 }
@@ -61,6 +74,7 @@ void lpo_session_close(lpo_session *s) {
     if (s->recipe.tokenizer) lpo_recipe_close(&s->recipe);
     lpo_model_destroy(s->model);
     lpo_prep_engine_close(s->prep_engine);
+    lpo_reducer_close(s->reducer);
     for (int i = 0; i < LPO_N_STAGES; i++) { /* a card once, whoever shares it */
         for (int k = i + 1; k < LPO_N_STAGES; k++)
             if (s->card[k] == s->card[i]) s->card[k] = NULL;

@@ -16,6 +16,7 @@ typedef struct lpo_session {
     int n_threads;
     lpo_fpga *card[LPO_N_STAGES]; /* of a stage placed on one, else NULL; stages on one device share it */
     lpo_prep_engine *prep_engine; /* recipe.prep's, when preprocess is not on the CPU */
+    struct lpo_reducer *reducer;  /* train/reduce.h, when reduce is not on the CPU */
 } lpo_session;
 
 /* adapter: a folder of LoRA adapters for the model, or NULL (model_dir may be one itself). place: as

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hls_reward.c -- reward_reduce against host/align, to the bit; vocabulary shards against their definition;
  * and the arithmetic both share against the C library's. */
-#include "align/pairs.h"
 #include "hls/abi.h"
 
 #include <criterion/criterion.h>
@@ -11,16 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PAIRS = 6, MAX_LEN = 600, SIDE = MAX_PAIRS * MAX_LEN, BATCHES = 250, MAX_SHARDS = 9 };
+#include "../unit/pair_batches.h"
 
-static uint32_t state = 1;
-static uint32_t draw(uint32_t n) {
-    state = state * 1664525u + 1013904223u;
-    return (uint32_t)(((uint64_t)state * n) >> 32);
-}
-static double uniform(double lo, double hi) {
-    return lo + (hi - lo) * draw(1u << 30) / (double)(1u << 30);
-}
+enum { BATCHES = 250, MAX_SHARDS = 9 };
 
 /* Truth: exp, expm1, log, log1p, sigmoid and -log sigmoid keep 1e-15 (2e-15) of the C library's wherever the
  * result is a normal number. */
@@ -62,55 +54,14 @@ Test(hls_reward, own_functions_at_their_ends) {
     cr_expect(isnan(lpo_sigmoid(NAN)) && isnan(lpo_nls(NAN)) && isnan(lpo_real_expm1(NAN)));
 }
 
-/* ---- a batch with every column a pair objective may read ---- */
+/* ---- host and kernel ---- */
 
-typedef struct batch {
-    lpo_batch_columns in;
-    double v[LPO_N_COLUMNS][SIDE], grad[LPO_N_COLUMNS][SIDE];
-    int64_t start[2][MAX_PAIRS + 1];
+static struct kernel_side {
     float logp[2 * SIDE], coef[2 * SIDE], want_coef[2 * SIDE];
     double weight[2 * SIDE];
     uint32_t seg[2 * MAX_PAIRS + 1];
     double out[MAX_PAIRS][LPO_PAIR_COLUMNS], batch[LPO_BATCH_COLUMNS];
-} batch;
-
-static batch b; /* one a test process: too large for a stack */
-
-/* A token column of one side: floats, as a backbone makes them, from `least` up to a billionth of it, so that
- * their sum in double depends on the order. */
-static void tokens(int column, int side, double least) {
-    const int64_t *start = b.start[side], n = start[b.in.n_rows];
-    for (int64_t k = 0; k < n; k++) b.v[column][k] = (double)(float)(least * pow(10, uniform(-9, 0)));
-    b.in.col[column] = (lpo_column){b.v[column], n, start};
-}
-
-static void rows(int column, double lo, double hi) {
-    for (int64_t i = 0; i < b.in.n_rows; i++) b.v[column][i] = uniform(lo, hi);
-    b.in.col[column] = (lpo_column){b.v[column], b.in.n_rows, NULL};
-}
-
-static void make_batch(void) {
-    /* From tokens that are all but certain to hopeless ones, which saturate every sigmoid. */
-    static const double least[] = {-1e-6, -.1, -3, -12, -90};
-    const double lo = least[draw(5)], off = least[draw(5)];
-    b.in.n_rows = 1 + draw(MAX_PAIRS);
-    for (int side = 0; side < 2; side++)
-        for (int64_t i = 0; i < b.in.n_rows; i++)
-            b.start[side][i + 1] = b.start[side][i] + 1 + draw(draw(4) ? 40 : MAX_LEN);
-    for (int side = 0; side < 2; side++) {
-        tokens(LPO_COL_t_w + side, side, lo);
-        tokens(LPO_COL_rt_w + side, side, off);
-        tokens(LPO_COL_sump2_w + side, side, 1);
-        tokens(LPO_COL_d_w + side, side, 1);
-        for (int64_t k = 0; k < b.start[side][b.in.n_rows]; k++) b.v[LPO_COL_d_w + side][k] = draw(2);
-    }
-    rows(LPO_COL_S_u, -50, 0);
-    rows(LPO_COL_R_u, -50, 0);
-    rows(LPO_COL_S_w_aug, -50, 0);
-    rows(LPO_COL_p_w, 0, 1);
-    rows(LPO_COL_p_l, 0, 1);
-    rows(LPO_COL_bald, 0, .69);
-}
+} kernel;
 
 /* What a host does to hand pairs to the kernel: tokens as w0 l0 w1 l1 .., an empty l where none is read. */
 static void pack(const lpo_pairs *p) {
@@ -118,39 +69,25 @@ static void pack(const lpo_pairs *p) {
     for (int64_t i = 0; i < p->n; i++)
         for (int side = 0; side < 2; side++) {
             const double *w = side ? p->token_l : p->token_w;
-            b.seg[2 * i + side] = at;
+            kernel.seg[2 * i + side] = at;
             for (int64_t k = b.start[side][i]; k < b.start[side][i + 1] && (!side || p->s_l); k++, at++) {
-                b.logp[at] = (float)b.v[LPO_COL_t_w + side][k];
-                b.weight[at] = w ? w[k] : 1;
-                b.want_coef[at] = (float)b.grad[LPO_COL_t_w + side][k];
+                kernel.logp[at] = (float)b.v[LPO_COL_t_w + side][k];
+                kernel.weight[at] = w ? w[k] : 1;
+                kernel.want_coef[at] = (float)b.grad[LPO_COL_t_w + side][k];
             }
         }
-    b.seg[2 * p->n] = at;
+    kernel.seg[2 * p->n] = at;
 }
 
 static void run(const lpo_pairs *p) {
-    lpo_hls_reward_reduce(b.logp, NULL, p->token_w ? b.weight : NULL, p->token_w ? b.weight : NULL, b.seg,
-                          p->in[0], b.coef, b.out[0], b.batch, p->rule.op, p->rule.score, p->rule.flags,
-                          (uint32_t)p->n, 0, p->token_w != NULL, 1, p->rule.beta, p->rule.tau, p->rule.alpha);
+    lpo_hls_reward_reduce(kernel.logp, NULL, p->token_w ? kernel.weight : NULL,
+                          p->token_w ? kernel.weight : NULL, kernel.seg, p->in[0], kernel.coef, kernel.out[0],
+                          kernel.batch, p->rule.op, p->rule.score, p->rule.flags, (uint32_t)p->n, 0,
+                          p->token_w != NULL, 1, p->rule.beta, p->rule.tau, p->rule.alpha);
 }
 
 static void same(const void *got, const void *want, size_t n, const char *spec, const char *what) {
     cr_assert(!memcmp(got, want, n), "%s: the kernel's %s has other bits", spec, what);
-}
-
-static lpo_objective *open_objective(const char *spec) {
-    char text[200], *save, *s;
-    lpo_error err;
-    lpo_objective *o;
-    snprintf(text, sizeof text, "%s", spec);
-    s = strtok_r(text, " ", &save);
-    cr_assert_eq(lpo_objective_create(&o, s, &err), LPO_OK, "%s", err.msg);
-    while ((s = strtok_r(NULL, " ", &save))) {
-        char *eq = strchr(s, '=');
-        *eq = 0;
-        cr_assert_eq(lpo_objective_set(o, s, eq + 1, &err), LPO_OK, "%s", err.msg);
-    }
-    return o;
 }
 
 /* One batch on both sides; the op it was, or -1 where the numbers overflow and the host refuses them. */
@@ -169,62 +106,14 @@ static int compare(lpo_objective *o, const char *spec, int64_t step) {
     pack(p);
     run(p);
     if (s) return -1;
-    same(b.out, p->out, (size_t)p->n * sizeof b.out[0], spec, "pair_out");
-    if (p->n_w && p->n_l) same(b.batch, p->batch, sizeof b.batch, spec, "batch_out");
-    same(b.batch, p->batch, LPO_BATCH_TOKENS_W * sizeof(double), spec, "batch_out");
-    for (uint32_t t = 0; t < b.seg[2 * p->n]; t++)
-        cr_assert_eq(b.coef[t], b.want_coef[t], "%s: coefficient of token %u is %a, not %a", spec, t,
-                     b.coef[t], b.want_coef[t]);
+    same(kernel.out, p->out, (size_t)p->n * sizeof kernel.out[0], spec, "pair_out");
+    if (p->n_w && p->n_l) same(kernel.batch, p->batch, sizeof kernel.batch, spec, "batch_out");
+    same(kernel.batch, p->batch, LPO_BATCH_TOKENS_W * sizeof(double), spec, "batch_out");
+    for (uint32_t t = 0; t < kernel.seg[2 * p->n]; t++)
+        cr_assert_eq(kernel.coef[t], kernel.want_coef[t], "%s: coefficient of token %u is %a, not %a", spec,
+                     t, kernel.coef[t], kernel.want_coef[t]);
     return (int)p->rule.op;
 }
-
-static const char *const SPECS[] = {
-    "leanpo smoothing=fixed eps=.15 gamma_r=.1",
-    "leanpo smoothing=schedule",
-    "leanpo",
-    "leanpo tau=3 eps_max=.25 beta=9",
-    "leanpo smoothing=batch",
-    "leanpo smoothing=grounding",
-    "simpo eps=.05",
-    "alpha_dpo",
-    "dpo",
-    "cdpo beta=.3",
-    "dpo ld_alpha=.3",
-    "dpo wpo=1",
-    "dpo ld_alpha=.7 wpo=1 f_divergence=js",
-    "dpo f_divergence=forward_kl",
-    "dpo f_divergence=alpha f_alpha=.4",
-    "sapo_dpo",
-    "rdpo",
-    "ipo",
-    "ipo wpo=1 f_divergence=js",
-    "ipo_sum",
-    "sigmoid_norm beta=1.5",
-    "hinge",
-    "exo_pair",
-    "exo_pair eps=.7",
-    "discopop",
-    "rpo",
-    "rpo_average wpo=1",
-    "llava_hound_dpo dpo_alpha=.4 wpo=1",
-    "upo",
-    "sppo",
-    "sppo_hard",
-    "nca_pair",
-    "bco_pair",
-    "apo_zero ld_alpha=.5",
-    "apo_down f_divergence=js",
-    "cpo",
-    "cpo loss_type=hinge",
-    "cpo loss_type=ipo",
-    "cpo loss_type=simpo alpha=.25",
-    "orpo",
-    "sapo_orpo",
-    "expo",
-    "bmc",
-    "bmc ref_weights=reference",
-    "sft",
-};
 
 /* Truth: for every op, score and modifier, over batches of any length and from certain to hopeless tokens,
  * every double and every coefficient the kernel writes is host/align's to the bit; where numbers overflow,

@@ -3,6 +3,7 @@
  * nothing. */
 #include "base/file.h"
 #include "train/loss.h"
+#include "train/reduce.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -241,7 +242,9 @@ Test(train_loss, place_does_not_matter) {
                {"leanpo", "the model computes in f64", -2.1}};
     lpo_fpga *card;
     lpo_error err;
+    lpo_reducer *reducer;
     MUST(lpo_fpga_open(&card, "csim", NULL, &err));
+    MUST(lpo_reducer_on_card(&reducer, card, &err));
     lpo_log_set(listen, NULL);
     open_data(",\"ref_chosen_logps\":-2.5,\"ref_rejected_logps\":-3");
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -250,7 +253,7 @@ Test(train_loss, place_does_not_matter) {
             double g[2][7], h[2][6], loss[2], state[2][12] = {{0}};
             t_w[1] = all[i].token;
             n_warned = 0;
-            lpo_loss_place(l[1], card, false);
+            lpo_loss_place(l[1], reducer, false);
             for (int k = 0; k < 2; k++) {
                 MUST(lpo_loss_bind(l[k], data, &err));
                 loss[k] = run(l[k], micro, g[k], h[k]);
@@ -269,6 +272,7 @@ Test(train_loss, place_does_not_matter) {
     /* 6 micro-batches of each of the 8 terms that have an op, and the 3 of leanpo without the odd token. */
     cr_expect_eq(stats.jobs, 6 * 8 + 3, "%llu jobs", (unsigned long long)stats.jobs);
     lpo_dataset_close(data);
+    lpo_reducer_close(reducer);
     lpo_fpga_close(card);
 }
 
