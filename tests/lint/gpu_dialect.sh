@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Every kernel of kernels/gpu is CUDA too: clang's NVPTX backend, or nvcc where it is, compiles each file to PTX for sm_80 (compiled, not
-# run), and each kernel that launch.h names is in it. OpenCL C is what tests/ops/opencl_* compile. $1: the source tree.
+# run), and each kernel that launch.h names is in it. OpenCL C is what tests/ops/gpu_* compile. $1: the source tree.
 set -uo pipefail
 cd "${1:-.}/kernels/gpu" || exit 2
 t=$(mktemp -d)

@@ -158,7 +158,7 @@ static lpo_status module_failed(cuda_device *d, int rc, const char *file, lpo_er
     return lpo_fail(err, LPO_EDEVICE, "cuda %.80s: the kernels of %s.cl do not load on sm_%d%d: %s; %s",
                     d->found->name, file, d->found->major, d->found->minor, words,
                     jit    ? "update the NVIDIA driver (it must compile PTX for this GPU)"
-                    : code ? "build LeanPO on this machine, with its nvcc"
+                    : code ? "build LeanPO with an nvcc that knows this GPU"
                            : "--place backbone=cpu goes on");
 }
 

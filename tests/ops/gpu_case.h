@@ -1,27 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* opencl_case.h -- the kernels' own tests, run on an OpenCL device instead of the CPU set: the same cases and
- * the same tolerances. Include it in place of kernels_case.h, then the test file. Skips aloud without a
- * device. */
-#ifndef LPO_TESTS_OPENCL_CASE_H
-#define LPO_TESTS_OPENCL_CASE_H
+/* gpu_case.h -- the kernels' own tests, run on a GPU instead of the CPU set: the same cases and the same
+ * tolerances. Include it in place of kernels_case.h, then the test file. LPO_TEST_GPU names the device:
+ * opencl (when not set) or cuda, which may be a real one or, through the search path that ctest sets, the
+ * stand-in of tests/cuda_shim. Skips aloud without a device. */
+#ifndef LPO_TESTS_GPU_CASE_H
+#define LPO_TESTS_GPU_CASE_H
 #define CASE_DEVICE
 #include "../unit/kernels_case.h"
+#include "device/cuda/cuda.h"
 #include "device/opencl/opencl.h"
 
+static const lpo_driver *case_driver(void) {
+    const char *name = getenv("LPO_TEST_GPU");
+    if (!name || !strcmp(name, "opencl")) return &lpo_driver_opencl;
+    cr_assert_str_eq(name, "cuda", "LPO_TEST_GPU is opencl or cuda");
+    return &lpo_driver_cuda;
+}
+
+static void case_close(void);
+
+static lpo_device *case_open;
 static lpo_device *case_device(void) {
-    static lpo_device *d;
+    const lpo_driver *v = case_driver();
     lpo_error e = {0};
-    if (d) return d;
+    if (case_open) return case_open;
     char why[256];
-    if (!lpo_opencl_describe(why, sizeof why)) cr_skip_test("no OpenCL: %s", why);
-    cr_assert_eq(lpo_driver_opencl.open(&d, 0, &e), LPO_OK, "%s", e.msg);
-    return d;
+    if (!(v == &lpo_driver_cuda ? lpo_cuda_describe(why, sizeof why) : lpo_opencl_describe(why, sizeof why)))
+        cr_skip_test("no %s: %s", v->name, why);
+    cr_assert_eq(v->open(&case_open, 0, &e), LPO_OK, "%s", e.msg);
+    atexit(case_close);
+    return case_open;
+}
+
+static void case_close(void) {
+    lpo_device_driver(case_open)->close(case_open);
 }
 
 /* All arguments end to end in one buffer, 256 bytes apart, so that every kernel sees offsets. */
 static void case_run_device(lpo_op op, lpo_kcall *c, const char *what) {
-    const lpo_driver *v = &lpo_driver_opencl;
     lpo_device *d = case_device();
+    const lpo_driver *v = case_driver();
     lpo_error e = {0};
     lpo_step s = {.op = op, .attrs = c->attrs};
     size_t used = 256;
@@ -39,7 +57,7 @@ static void case_run_device(lpo_op op, lpo_kcall *c, const char *what) {
         s.arg[i].buffer = b;
         cr_assert_eq(v->upload(b, s.arg[i].offset_bytes, a->data, case_bytes(a), &e), LPO_OK, "%s", e.msg);
     }
-    cr_assert(v->supports(d, &s), "%s %s: opencl refuses", case_ops[op].name, what);
+    cr_assert(v->supports(d, &s), "%s %s: %s refuses", case_ops[op].name, what, v->name);
     cr_assert_eq(v->submit(d, &s, &e), LPO_OK, "%s", e.msg);
     cr_assert_eq(v->wait(d, &e), LPO_OK, "%s", e.msg);
     for (int i = 0; i < LPO_MAX_ARGS; i++) {
