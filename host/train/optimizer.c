@@ -42,11 +42,42 @@ static lpo_dtensor grad_view(const lpo_optimizer *o, const slot *s) {
     return view(s->p->grad, s->p->grad_offset_bytes, o->dtype, s->n);
 }
 
+/* The update of step t, t >= 1. */
+static lpo_step adamw(const lpo_optimizer *o, const slot *s, double lr, int64_t t) {
+    const lpo_dtensor stored = view(s->p->data, 0, s->p->dtype, s->n);
+    lpo_step step = {.op = LPO_OP_ADAMW,
+                     .attrs = {.lr = lr,
+                               .beta1 = o->opt.beta1,
+                               .beta2 = o->opt.beta2,
+                               .eps = o->opt.eps,
+                               .weight_decay = s->p->ndim > 1 ? o->opt.weight_decay : 0,
+                               .bias1 = 1 - pow(o->opt.beta1, (double)t),
+                               .bias2 = 1 - pow(o->opt.beta2, (double)t),
+                               .g_scale = 1,
+                               .max_norm = o->opt.max_grad_norm}};
+    step.arg[0] = o->n_kinds > MASTER ? state_view(o, s, MASTER) : stored;
+    step.arg[1] = state_view(o, s, MOMENT_1);
+    step.arg[2] = state_view(o, s, MOMENT_2);
+    if (o->n_kinds > MASTER) step.arg[3] = stored;
+    step.arg[4] = grad_view(o, s);
+    step.arg[5] = view(o->norm2, 0, LPO_F64, 1);
+    return step;
+}
+
+static lpo_status unsupported(const lpo_optimizer *o, lpo_error *err) {
+    return lpo_fail(err, LPO_EUNSUPPORTED,
+                    "device %s cannot run the optimizer's steps; train on another (--place)",
+                    o->driver->name);
+}
+
+/* Known before the first step, not after it. */
+static lpo_status check_device(lpo_optimizer *o, lpo_error *err) {
+    const lpo_step step = adamw(o, &o->slots[0], 0, 1);
+    return o->driver->supports(o->device, &step) ? LPO_OK : unsupported(o, err);
+}
+
 static lpo_status submit(lpo_optimizer *o, const lpo_step *step, lpo_error *err) {
-    if (!o->driver->supports(o->device, step))
-        return lpo_fail(err, LPO_EUNSUPPORTED,
-                        "device %s cannot run the optimizer's steps; train on another (--place)",
-                        o->driver->name);
+    if (!o->driver->supports(o->device, step)) return unsupported(o, err);
     return o->driver->submit(o->device, step, err);
 }
 
@@ -108,6 +139,7 @@ lpo_status lpo_optimizer_create(lpo_optimizer **out, lpo_model *m, const lpo_ada
     lpo_status s = collect(o, m, err);
     if (!s) s = o->driver->alloc(&o->state, o->device, o->state_bytes, err);
     if (!s) s = o->driver->alloc(&o->norm2, o->device, sizeof(double), err);
+    if (!s) s = check_device(o, err);
     if (!s) s = init_state(o, err);
     if (s) {
         lpo_optimizer_destroy(o);
@@ -148,24 +180,7 @@ lpo_status lpo_optimizer_grad_norm(double *norm, lpo_optimizer *o, lpo_error *er
 lpo_status lpo_optimizer_step(lpo_optimizer *o, double lr, int64_t t, lpo_error *err) {
     lpo_status st = LPO_OK;
     for (int i = 0; i < o->n_slots && !st; i++) {
-        const slot *s = &o->slots[i];
-        const lpo_dtensor stored = view(s->p->data, 0, s->p->dtype, s->n);
-        lpo_step step = {.op = LPO_OP_ADAMW,
-                         .attrs = {.lr = lr,
-                                   .beta1 = o->opt.beta1,
-                                   .beta2 = o->opt.beta2,
-                                   .eps = o->opt.eps,
-                                   .weight_decay = s->p->ndim > 1 ? o->opt.weight_decay : 0,
-                                   .bias1 = 1 - pow(o->opt.beta1, (double)t),
-                                   .bias2 = 1 - pow(o->opt.beta2, (double)t),
-                                   .g_scale = 1,
-                                   .max_norm = o->opt.max_grad_norm}};
-        step.arg[0] = o->n_kinds > MASTER ? state_view(o, s, MASTER) : stored;
-        step.arg[1] = state_view(o, s, MOMENT_1);
-        step.arg[2] = state_view(o, s, MOMENT_2);
-        if (o->n_kinds > MASTER) step.arg[3] = stored;
-        step.arg[4] = grad_view(o, s);
-        step.arg[5] = view(o->norm2, 0, LPO_F64, 1);
+        const lpo_step step = adamw(o, &o->slots[i], lr, t);
         st = submit(o, &step, err);
     }
     return st ? st : o->driver->wait(o->device, err);
