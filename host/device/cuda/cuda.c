@@ -319,8 +319,12 @@ static lpo_status cuda_open(lpo_device **out, int index, lpo_error *err) {
     return s;
 }
 
+/* Of the driver on Linux, of Windows' one below it, of Tegra's. */
+static const char *const nodes[] = {"/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", NULL};
+
 const lpo_driver lpo_driver_cuda = {
     .name = "cuda",
+    .nodes = nodes,
     .count = cuda_count,
     .open = cuda_open,
     .close = lpo_gpu_close,
