@@ -2,6 +2,7 @@
 /* registry.c -- devices by name ("cuda:1"), and all there are. */
 #include "device/driver.h"
 #include "device/fpga/fpga.h"
+#include "device/gpu/gpu.h"
 #include "leanpo/device.h"
 
 #include <omp.h>
@@ -86,10 +87,12 @@ int lpo_device_list(lpo_device_desc *out, int max) {
             if (lpo_drivers[i]->open(&d, k, NULL)) continue;
             lpo_device_info info;
             lpo_drivers[i]->info(&info, d);
+            const bool gpu = lpo_gpu_is(d);
             lpo_device_close(d);
             if (n < max) {
                 lpo_device_desc *o = &out[n];
                 *o = (lpo_device_desc){.stages = "backbone", .memory_bytes = info.memory_bytes};
+                if (gpu) strcpy(o->stages, "preprocess,backbone,reduce");
                 if (k)
                     snprintf(o->spec, sizeof o->spec, "%s:%d", lpo_drivers[i]->name, k);
                 else

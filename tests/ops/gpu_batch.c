@@ -9,7 +9,7 @@
  * dtypes is one kernel, so the two pure ones stand for all. */
 Test(gpu_batch, linear) {
     char why[256];
-    if (case_driver() == &lpo_driver_cuda && lpo_cuda_describe(why, sizeof why) &&
+    if (gpu_driver() == &lpo_driver_cuda && lpo_cuda_describe(why, sizeof why) &&
         strstr(why, "by libcublasLt") && !getenv("CUDA_SHIM_LT"))
         cr_skip_test("%s", why);
     static const int few[] = {1, 2, 3, 5, 7, 8, 9, 14}, deep[] = {7, 129, 1001};

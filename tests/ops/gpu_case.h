@@ -7,27 +7,14 @@
 #define LPO_TESTS_GPU_CASE_H
 #define CASE_DEVICE
 #include "../unit/kernels_case.h"
-#include "device/cuda/cuda.h"
-#include "device/opencl/opencl.h"
-
-static const lpo_driver *case_driver(void) {
-    const char *name = getenv("LPO_TEST_GPU");
-    if (!name || !strcmp(name, "opencl")) return &lpo_driver_opencl;
-    cr_assert_str_eq(name, "cuda", "LPO_TEST_GPU is opencl or cuda");
-    return &lpo_driver_cuda;
-}
+#include "gpu_open.h"
 
 static void case_close(void);
 
 static lpo_device *case_open;
 static lpo_device *case_device(void) {
-    const lpo_driver *v = case_driver();
-    lpo_error e = {0};
     if (case_open) return case_open;
-    char why[256];
-    if (!(v == &lpo_driver_cuda ? lpo_cuda_describe(why, sizeof why) : lpo_opencl_describe(why, sizeof why)))
-        cr_skip_test("no %s: %s", v->name, why);
-    cr_assert_eq(v->open(&case_open, 0, &e), LPO_OK, "%s", e.msg);
+    case_open = gpu_open();
     atexit(case_close);
     return case_open;
 }
@@ -39,7 +26,7 @@ static void case_close(void) {
 /* All arguments end to end in one buffer, 256 bytes apart, so that every kernel sees offsets. */
 static void case_run_device(lpo_op op, lpo_kcall *c, const char *what) {
     lpo_device *d = case_device();
-    const lpo_driver *v = case_driver();
+    const lpo_driver *v = gpu_driver();
     lpo_error e = {0};
     lpo_step s = {.op = op, .attrs = c->attrs};
     size_t used = 256;
