@@ -100,8 +100,11 @@ static int prep_options(prep_args *a) {
     if (a->sampler) a->o.hf_sampler = !strcmp(a->sampler, "hf");
     if (a->place && !strncmp(a->place, "preprocess=", 11)) a->place += 11;
     if (a->place && strcmp(a->place, "cpu") && strcmp(a->place, "auto") && strcmp(a->place, "csim") &&
-        strncmp(a->place, "fpga", 4))
-        return cli_usage("prep", "--place %s: preprocessing runs on cpu, csim, fpga or fpga:INDEX", a->place);
+        strncmp(a->place, "fpga", 4) && strncmp(a->place, "opencl", 6) && strncmp(a->place, "cuda", 4))
+        return cli_usage("prep",
+                         "--place %s: preprocessing runs on cpu, csim, fpga, opencl or cuda (:INDEX for one "
+                         "of several)",
+                         a->place);
     if (a->size && (sscanf(a->size, "%dx%d", &a->o.target_h, &a->o.target_w) != 2 || a->o.target_h < 1 ||
                     a->o.target_w < 1))
         return cli_usage("prep", "--size %s: write HEIGHTxWIDTH", a->size);
@@ -162,7 +165,8 @@ int cmd_prep(int argc, char **argv) {
         {"color", CLI_STR, &a.color, "C", "auto-tag (default) or force601"},
         {"augment", CLI_STR, &a.augment, "SPEC",
          "crop=.5...8,flip,grey,blur=1.5,noise=8,drop=.25,shuffle,reverse,seed=3"},
-        {"place", CLI_STR, &a.place, "D", "device of the preprocessing: cpu (default), csim, fpga, fpga:N"},
+        {"place", CLI_STR, &a.place, "D",
+         "device of the preprocessing: cpu (default), csim, fpga, opencl, cuda, cuda:N"},
         {"threads", CLI_INT, &a.threads, "N", "default: all"},
         {"json", CLI_FLAG, &a.json, NULL, "one JSON object a video"},
         {0},

@@ -161,7 +161,7 @@ static void preprocess(FILE *f, const lpo_summary *s, const lpo_advice *a) {
     line(f, MODELLED, "  on a card: %.3f ms = longest of up %.3f, kernel %.3f at %.0f MHz, down %.3f",
          1e3 * a->card_s, 1e3 * a->up_s, 1e3 * a->kernel_s, 1e-6 * LPO_FPGA_CLOCK_HZ, 1e3 * a->down_s);
     if (!on_cpu)
-        line(f, MODELLED, "  -> profile with --place preprocess=cpu to learn what the card saves");
+        line(f, MODELLED, "  -> profile with --place preprocess=cpu to learn what %s saves", a->device);
     else if (a->from_cache)
         line(f, MODELLED,
              "  -> no frame is preprocessed in a step: a card saves %.3f ms once, steps stay %.2f ms",
@@ -183,7 +183,7 @@ static void reduction(FILE *f, const lpo_summary *s, const lpo_advice *a) {
          1e3 * a->reduce_card_s, 1e3 * a->reduce_up_s, 1e3 * a->reduce_kernel_s, 1e3 * a->reduce_down_s);
     const double change_s = a->reduce_s - a->reduce_card_s;
     if (!on_cpu)
-        line(f, MODELLED, "  -> profile with --place reduce=cpu to learn what the card saves");
+        line(f, MODELLED, "  -> profile with --place reduce=cpu to learn what %s saves", a->reduce_device);
     else
         line(f, MODELLED, "  -> %s %.4f ms a step (%.2f%%): %s", change_s > 0 ? "wins" : "costs",
              1e3 * fabs(change_s), 100 * fabs(change_s) / s->step_s,

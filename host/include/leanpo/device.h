@@ -8,7 +8,7 @@
 
 typedef struct lpo_device_desc {
     char spec[24];         /* what --place takes: "cpu", "ref", "cuda:1", "csim", "fpga:0" */
-    char stages[24];       /* what it can serve: "backbone", or "preprocess,reduce" */
+    char stages[32];       /* what it can serve: "backbone", "preprocess,reduce", or all three */
     char name[128];        /* for people: model, threads, instruction set */
     uint64_t memory_bytes; /* 0 = unknown */
 } lpo_device_desc;
