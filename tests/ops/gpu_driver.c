@@ -151,3 +151,29 @@ Test(gpu_driver, enqueue) {
     cr_expect_not(lpo_gpu_is(d));
     lpo_device_close(d);
 }
+
+/* Scratch grows while queued work still uses the smaller one. */
+Test(gpu_driver, scratch_grows_under_queued_work) {
+    enum { FEW = 100, MANY = 200000 };
+    lpo_device *d = gpu_open();
+    const lpo_driver *v = gpu_driver();
+    float *x = malloc(MANY * sizeof *x);
+    double sum[2] = {0};
+    lpo_buffer *b;
+    for (int i = 0; i < MANY; i++) x[i] = 1;
+    MUST(v->alloc(&b, d, 256 + MANY * sizeof *x, &err));
+    MUST(v->upload(b, 0, sum, sizeof sum, &err));
+    MUST(v->upload(b, 256, x, MANY * sizeof *x, &err));
+    for (int64_t i = 0; i < 2; i++) {
+        const lpo_step s = {
+            .op = LPO_OP_SQNORM,
+            .arg = {{b, (size_t)i * 8, LPO_F64, 1, {1}}, {b, 256, LPO_F32, 1, {i ? MANY : FEW}}}};
+        MUST(v->submit(d, &s, &err));
+    }
+    MUST(v->wait(d, &err));
+    MUST(v->download(sum, b, 0, sizeof sum, &err));
+    cr_expect(sum[0] == FEW && sum[1] == MANY, "%g and %g", sum[0], sum[1]);
+    v->release(b);
+    v->close(d);
+    free(x);
+}
