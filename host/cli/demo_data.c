@@ -115,15 +115,12 @@ static const json_t *another(const json_t *lines, size_t i, const char *purpose)
     return o;
 }
 
-/* The prompts of `leanpo pairs --templates world`. */
-#define PRIOR      "%s hint %s"
-#define REFLECTION "%s draft %s hint %s"
-
 lpo_status demo_mix_prompts(const demo_seed *s, const char *from, const char *to, lpo_error *err) {
     json_t *in, *out = json_array(), *o;
     size_t i;
     lpo_status st = read_lines(&in, s, from, err);
     json_array_foreach(in, i, o) {
+        if (st) break;
         const bool special = chance(o, "special", .4), draft = special && chance(o, "draft", .5);
         json_t *line = json_deep_copy(o);
         if (special) {
@@ -132,8 +129,10 @@ lpo_status demo_mix_prompts(const demo_seed *s, const char *from, const char *to
             /* Often on another video, so that the hint is worth listening to. */
             if (chance(o, "mismatch", .6))
                 json_object_set(line, "video", json_object_get(another(in, i, "other video"), "video"));
-            json_object_set_new(line, "question",
-                                draft ? json_sprintf(REFLECTION, q, d, a) : json_sprintf(PRIOR, q, a));
+            char *prompt;
+            st = lpo_pairs_prompt(&prompt, "world", q, a, draft ? d : NULL, err);
+            if (!st) json_object_set_new(line, "question", json_string(prompt));
+            free(prompt);
         }
         json_array_append_new(out, line);
     }

@@ -402,6 +402,7 @@ static lpo_status open_output(run *r, lpo_error *err) {
                                       .files = FILE_OF,
                                       .n_files = FILES,
                                       .identity = r->identity,
+                                      .data = r->o->data,
                                       .data_bytes = r->census.size_bytes,
                                       .resume = r->o->resume,
                                       .digits = 15 /* what a line said in as many is said again */};

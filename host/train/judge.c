@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct lpo_judge {
     const lpo_judge_way *way;
@@ -46,11 +47,41 @@ lpo_status lpo_judge_score(lpo_judge *j, lpo_judge_ask *asks, int n, lpo_error *
     return n ? j->way->score(j->self, asks, n, err) : LPO_OK;
 }
 
-int lpo_judge_may_call(lpo_judge_tally *t, const lpo_pairs_options *o) {
+void lpo_judge_cancel(lpo_judge *j) {
+    atomic_store(&j->tally.cancelled, true);
+}
+
+lpo_status lpo_judge_may_call(lpo_judge_tally *t, const lpo_pairs_options *o, lpo_error *err) {
+    if (atomic_load(&t->cancelled)) return lpo_fail(err, LPO_ECANCELED, "the judge was told to stop");
     const long long before = atomic_fetch_add(&t->calls, 1);
-    if (!o->judge_budget || t->spent + before < o->judge_budget) return 1;
+    if (!o->judge_budget || t->spent + before < o->judge_budget) return LPO_OK;
     atomic_fetch_sub(&t->calls, 1);
-    return 0;
+    return lpo_fail(
+        err, LPO_ELIMIT,
+        "the judge's budget of %lld calls is spent; --resume with a larger --judge-budget goes on",
+        (long long)o->judge_budget);
+}
+
+void lpo_judge_quote(char *out, size_t cap, const char *text) {
+    size_t n = 0;
+    bool gap = false;
+    for (; *text; text++) {
+        if (strchr(" \t\r\n", *text)) {
+            gap = n > 0;
+            continue;
+        }
+        if (n + gap + 1 >= cap - 3) break;
+        if (gap) out[n++] = ' ';
+        gap = false;
+        out[n++] = *text;
+    }
+    if (*text) {
+        while (n && ((unsigned char)out[n - 1] & 0xc0) == 0x80) n--; /* not within a letter */
+        if (n && (unsigned char)out[n - 1] >= 0xc0) n--;
+        memcpy(out + n, "...", 3);
+        n += 3;
+    }
+    out[n] = 0;
 }
 
 void lpo_judge_get_counts(lpo_judge_counts *out, lpo_judge *j) {

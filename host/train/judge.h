@@ -8,6 +8,8 @@
 #include "leanpo/pairs.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 typedef struct lpo_judge_ask {
     const char *id, *question, *answer, *candidate;
@@ -23,6 +25,8 @@ lpo_status lpo_judge_create(lpo_judge **out, const lpo_pairs_options *o, int64_t
 void lpo_judge_destroy(lpo_judge *j); /* ends the program; NULL accepted */
 /* Fills the scores. One thread at a time. Fails when the judge is beyond use or the budget is spent. */
 lpo_status lpo_judge_score(lpo_judge *j, lpo_judge_ask *asks, int n, lpo_error *err);
+/* Any thread. A score under way ends soon, with LPO_ECANCELED, and so does every later one. */
+void lpo_judge_cancel(lpo_judge *j);
 /* Any thread. */
 void lpo_judge_get_counts(lpo_judge_counts *out, lpo_judge *j);
 
@@ -34,16 +38,19 @@ static inline int lpo_judge_valid(double x) {
 }
 
 /* Unusable replies in a row after which a judge is given up. */
-enum { LPO_JUDGE_PATIENCE = 32 };
+enum { LPO_JUDGE_PATIENCE = 32, LPO_JUDGE_TICK_MS = 100 };
 
 typedef struct lpo_judge_tally {
     atomic_llong calls, retries, timeouts, bad_replies, late_replies, restarts, failed;
     atomic_int bad_in_a_row;
+    atomic_bool cancelled; /* looked at every LPO_JUDGE_TICK_MS */
     int64_t spent;
 } lpo_judge_tally;
 
-/* Takes one call from the budget; 0 when it is spent. */
-int lpo_judge_may_call(lpo_judge_tally *t, const lpo_pairs_options *o);
+/* Takes one call from the budget; LPO_ELIMIT when it is spent, LPO_ECANCELED when cancelled. */
+lpo_status lpo_judge_may_call(lpo_judge_tally *t, const lpo_pairs_options *o, lpo_error *err);
+/* The beginning of what a judge said, on one line; cut, it ends in "...". */
+void lpo_judge_quote(char *out, size_t cap, const char *text);
 
 typedef struct lpo_judge_way {
     lpo_status (*open)(void **self, const lpo_pairs_options *o, lpo_judge_tally *t, lpo_error *err);

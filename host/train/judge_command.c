@@ -46,7 +46,7 @@ typedef struct command {
     request *flying; /* [judge_parallel], oldest first */
     int n_flying;
     double deadline;
-    char last[160]; /* what went wrong last */
+    char last[200]; /* what went wrong last */
 } command;
 
 static lpo_status command_open(void **self, const lpo_pairs_options *o, lpo_judge_tally *t, lpo_error *err) {
@@ -176,10 +176,8 @@ static void lose_program(command *c, bool hung) {
 static lpo_status send_one(command *c, const lpo_judge_ask *asks, lpo_error *err) {
     request r = c->queue[c->head];
     const lpo_judge_ask *a = &asks[r.ask];
-    if (!lpo_judge_may_call(c->tally, c->o))
-        return lpo_fail(err, LPO_ELIMIT,
-                        "the judge's budget of %lld calls is spent (raise --judge-budget and --resume)",
-                        (long long)c->o->judge_budget);
+    lpo_status s = lpo_judge_may_call(c->tally, c->o, err);
+    if (s) return s;
     r.id = c->next_id++;
     json_t *o = json_pack("{sI ss ss ss ss}", "id", (json_int_t)r.id, "record", a->id, "question",
                           a->question, "answer", a->answer, "candidate", a->candidate);
@@ -201,15 +199,18 @@ static lpo_status send_one(command *c, const lpo_judge_ask *asks, lpo_error *err
     return LPO_OK;
 }
 
-static void bad_reply(command *c, int k, const char *line) {
+static void bad_reply(command *c, int k, const char *line, const char *why) {
+    char said[120];
     atomic_fetch_add(&c->tally->bad_replies, 1);
     atomic_fetch_add(&c->tally->bad_in_a_row, 1);
-    snprintf(c->last, sizeof c->last, "it replied: %.100s", line);
+    lpo_judge_quote(said, sizeof said, line);
+    snprintf(c->last, sizeof c->last, "it replied %s, %s", said, why);
     if (k < c->n_flying) charge(c, k);
 }
 
 static void take_line(command *c, lpo_judge_ask *asks, const char *line, size_t n) {
     json_t *o = json_loadb(line, n, 0, NULL);
+    const bool object = json_is_object(o);
     const json_t *id = json_object_get(o, "id"), *score = json_object_get(o, "score");
     const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
     int k = 0;
@@ -221,7 +222,10 @@ static void take_line(command *c, lpo_judge_ask *asks, const char *line, size_t 
         return;
     }
     if (k == c->n_flying || !lpo_judge_valid(x)) {
-        bad_reply(c, k == c->n_flying ? 0 : k, line);
+        bad_reply(c, k == c->n_flying ? 0 : k, line,
+                  !object            ? "which is no JSON object"
+                  : k == c->n_flying ? "whose \"id\" is none of a request"
+                                     : "whose \"score\" is no number from 0 to 1");
         return;
     }
     asks[c->flying[k].ask].score = x;
@@ -275,8 +279,8 @@ static bool give_output(command *c) {
 /* Waits for the program to read, write, end or let its time pass. */
 static void exchange(command *c, lpo_judge_ask *asks) {
     struct pollfd fd[2] = {{c->from, POLLIN, 0}, {c->n_out ? c->to : -1, POLLOUT, 0}};
-    const double left = c->deadline - lpo_now_s();
-    poll(fd, 2, left > 0 ? (int)(1000 * left) + 1 : 0);
+    const double left_ms = 1000 * (c->deadline - lpo_now_s());
+    poll(fd, 2, left_ms > LPO_JUDGE_TICK_MS ? LPO_JUDGE_TICK_MS : left_ms > 0 ? (int)left_ms + 1 : 0);
     /* A closed input is no news: what it said before counts first. */
     if (fd[1].revents & (POLLOUT | POLLERR)) give_output(c);
     if (fd[0].revents & (POLLIN | POLLHUP | POLLERR) && !take_input(c, asks)) {
@@ -285,14 +289,21 @@ static void exchange(command *c, lpo_judge_ask *asks) {
     }
     if (c->n_flying && lpo_now_s() >= c->deadline) {
         atomic_fetch_add(&c->tally->timeouts, 1);
-        snprintf(c->last, sizeof c->last, "no usable reply within %g s", c->o->judge_timeout_s);
+        snprintf(c->last, sizeof c->last, "no usable reply within %g s (does it flush every line?)",
+                 c->o->judge_timeout_s);
         lose_program(c, true);
     }
 }
 
 static lpo_status give_up(const command *c, lpo_error *err) {
-    return lpo_fail(err, LPO_EIO, "the judge \"%s\" is of no use any more (%d restarts in a row): %s",
-                    c->o->judge_cmd, c->restarts, c->last);
+    char again[64] = "";
+    if (c->restarts)
+        snprintf(again, sizeof again, ", started %d times without a usable reply", c->restarts + 1);
+    return lpo_fail(
+        err, LPO_EIO,
+        "the judge \"%.200s\"%s: %s; expected for each request a line {\"id\":7,\"score\":0.5}, score "
+        "from 0 to 1; once it works, --resume goes on",
+        c->o->judge_cmd, again, c->last);
 }
 
 static lpo_status converse(command *c, lpo_judge_ask *asks, lpo_error *err) {
@@ -305,6 +316,8 @@ static lpo_status converse(command *c, lpo_judge_ask *asks, lpo_error *err) {
         while (!s && c->waiting && c->n_flying < c->o->judge_parallel) s = send_one(c, asks, err);
         if (s) return s;
         if (c->n_flying) exchange(c, asks);
+        if (atomic_load(&c->tally->cancelled))
+            return lpo_fail(err, LPO_ECANCELED, "the judge was told to stop");
     }
     return LPO_OK;
 }

@@ -19,6 +19,9 @@
 #include <time.h>
 
 enum {
+    OPT_NOPROGRESS = 43,
+    OPT_XFERINFODATA = 10057,
+    OPT_XFERINFOFUNCTION = 20219,
     OPT_WRITEDATA = 10001,
     OPT_URL = 10002,
     OPT_ERRORBUFFER = 10010,
@@ -65,6 +68,7 @@ typedef struct http {
 typedef struct body {
     char *text;
     size_t n;
+    bool too_long;
 } body;
 
 static lpo_status load_curl(curl_calls *c, lpo_error *err) {
@@ -105,10 +109,17 @@ static lpo_status make_headers(http *h, lpo_error *err) {
     h->headers = h->curl.slist_append(NULL, "Content-Type: application/json");
     const char *name = h->o->judge_key_env;
     if (!name || !name[0]) return LPO_OK;
+    /* Who gives the key in place of the name shall not find it in a log. */
+    if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name))
+        return lpo_fail(err, LPO_EINVAL,
+                        "--judge-key-env takes the name of an environment variable (OPENAI_API_KEY), not the "
+                        "key itself");
     const char *key = getenv(name);
     if (!key || !key[0])
         return lpo_fail(err, LPO_ENOTFOUND,
-                        "--judge-key-env %s: the environment has no such variable, or it is empty", name);
+                        "--judge-key-env %s: the environment has no such variable, or it is empty (export it "
+                        "first)",
+                        name);
     char *line = NULL;
     if (asprintf(&line, "Authorization: Bearer %s", key) < 0)
         return lpo_fail(err, LPO_ENOMEM, "out of memory");
@@ -139,7 +150,8 @@ static lpo_status http_open(void **self, const lpo_pairs_options *o, lpo_judge_t
 
 static size_t on_body(char *data, size_t size, size_t n, void *user) {
     body *b = user;
-    if (b->n + size * n > MAX_BODY) return 0;
+    b->too_long = b->n + size * n > MAX_BODY;
+    if (b->too_long) return 0;
     char *p = realloc(b->text, b->n + size * n + 1);
     if (!p) return 0;
     memcpy(p + b->n, data, size * n);
@@ -149,25 +161,57 @@ static size_t on_body(char *data, size_t size, size_t n, void *user) {
     return size * n;
 }
 
-/* The score in a chat reply: the number its text begins with, or that follows other words; -1: none. */
-static double read_score(const body *b) {
+/* The one number of a text; -1 where there is none, or several: of "1 of 4 facts, so 0.25" none can be told
+ * to be the score. */
+static double only_number(const char *text) {
+    double x = -1;
+    for (const char *p = text; *p;) {
+        const bool digit = *p >= '0' && *p <= '9', point = *p == '.' && p[1] >= '0' && p[1] <= '9';
+        if (!digit && !point) {
+            p++;
+            continue;
+        }
+        if (x >= 0) return -1;
+        char *end;
+        x = strtod(p, &end);
+        if (p > text && p[-1] == '-' && x > 0) return -1;
+        p = end;
+    }
+    return lpo_judge_valid(x) ? x : -1;
+}
+
+/* The score in a chat reply, -1: none; said: the reply's text, or what came in its place. */
+static double read_score(char said[200], const body *b) {
     json_t *o = json_loadb(b->text ? b->text : "", b->n, 0, NULL);
     const json_t *message = json_object_get(json_array_get(json_object_get(o, "choices"), 0), "message");
     const char *text = json_string_value(json_object_get(message, "content"));
-    double x = -1;
-    if (text) {
-        const char *p = text + strcspn(text, "0123456789.-");
-        char *end;
-        x = strtod(p, &end);
-        if (end == p || !lpo_judge_valid(x)) x = -1;
-    }
+    const double x = text ? only_number(text) : -1;
+    lpo_judge_quote(said, 200, text && text[0] ? text : b->n ? b->text : "(empty)");
     json_decref(o);
     return x;
 }
 
-static void pause_before(int attempt) {
-    const double s = .25 * (double)(1 << (attempt < 7 ? attempt : 7));
-    nanosleep(&(struct timespec){(time_t)s, (long)((s - floor(s)) * 1e9)}, NULL);
+/* Cut short when cancelled. */
+static void pause_before(const lpo_judge_tally *t, int attempt) {
+    for (int ms = 250 << (attempt < 7 ? attempt : 7); ms > 0 && !atomic_load(&t->cancelled);
+         ms -= LPO_JUDGE_TICK_MS)
+        nanosleep(&(struct timespec){0, LPO_JUDGE_TICK_MS * 1000000}, NULL);
+}
+
+/* A server may say the key it refuses. */
+static void hide_key(char *said, const lpo_pairs_options *o) {
+    const char *key = o->judge_key_env ? getenv(o->judge_key_env) : NULL;
+    const size_t n = key ? strlen(key) : 0;
+    for (char *p; n > 3 && (p = strstr(said, key));) {
+        memcpy(p, "***", 3);
+        memmove(p + 3, p + n, strlen(p + n) + 1);
+    }
+}
+
+/* libcurl asks every second or so, and more often while data move. */
+static int on_progress(void *user, int64_t a, int64_t b, int64_t c, int64_t d) {
+    (void)a, (void)b, (void)c, (void)d;
+    return atomic_load(&((const lpo_judge_tally *)user)->cancelled);
 }
 
 static void fail_all(http *h, const lpo_error *err) {
@@ -184,7 +228,7 @@ typedef enum outcome { SCORED, AGAIN, HOPELESS } outcome;
 
 /* One request; why: what went wrong, for the last of them to tell. */
 static outcome call(http *h, void *curl, lpo_judge_ask *a, const char *request, char why[400]) {
-    char text[ERROR_SIZE] = "";
+    char text[ERROR_SIZE] = "", said[200];
     body b = {0};
     long code = 0;
     outcome is = AGAIN;
@@ -198,24 +242,37 @@ static outcome call(http *h, void *curl, lpo_judge_ask *a, const char *request, 
     h->curl.easy_setopt(curl, OPT_WRITEFUNCTION, on_body);
     h->curl.easy_setopt(curl, OPT_WRITEDATA, &b);
     h->curl.easy_setopt(curl, OPT_ERRORBUFFER, text);
+    h->curl.easy_setopt(curl, OPT_NOPROGRESS, 0L);
+    h->curl.easy_setopt(curl, OPT_XFERINFOFUNCTION, on_progress);
+    h->curl.easy_setopt(curl, OPT_XFERINFODATA, h->tally);
     const int failed = h->curl.easy_perform(curl);
     h->curl.easy_setopt(curl, OPT_ERRORBUFFER, NULL);
     h->curl.easy_getinfo(curl, INFO_RESPONSE_CODE, &code);
     if (failed) {
         if (failed == CODE_TIMEDOUT) atomic_fetch_add(&h->tally->timeouts, 1);
-        snprintf(why, 400, "%s", text[0] ? text : "the transfer failed");
+        snprintf(why, 400, "%s",
+                 b.too_long ? "its reply is over 1 MiB"
+                 : text[0]  ? text
+                            : "the transfer failed");
     } else if (code >= 200 && code < 300) {
-        const double x = read_score(&b);
+        const double x = read_score(said, &b);
         if (lpo_judge_valid(x)) {
             a->score = x;
             is = SCORED;
         } else {
             atomic_fetch_add(&h->tally->bad_replies, 1);
-            snprintf(why, 400, "no number from 0 to 1 in its reply: %.200s", b.n ? b.text : "(empty)");
+            snprintf(why, 400, "it replied \"%s\", which holds no single number from 0 to 1", said);
         }
     } else {
         if (code != 408 && code != 429 && code < 500) is = HOPELESS;
-        snprintf(why, 400, "HTTP status %ld: %.200s", code, b.n ? b.text : "(empty)");
+        if (b.n) hide_key(b.text, h->o);
+        lpo_judge_quote(said, sizeof said, b.n ? b.text : "(empty)");
+        snprintf(why, 400, "HTTP status %ld%s: %s", code,
+                 code < 400 ? " (moved: give the new address)"
+                 : code == 401 || code == 403
+                     ? " (its key comes from the variable that --judge-key-env names)"
+                     : "",
+                 said);
     }
     free(b.text);
     return is;
@@ -243,12 +300,9 @@ static void ask_one(http *h, void *curl, lpo_judge_ask *a) {
     for (int i = 0; i <= h->o->judge_retries && is == AGAIN; i++) {
         if (i) {
             atomic_fetch_add(&h->tally->retries, 1);
-            pause_before(i);
+            pause_before(h->tally, i);
         }
-        if (!lpo_judge_may_call(h->tally, h->o)) {
-            lpo_fail(&err, LPO_ELIMIT,
-                     "the judge's budget of %lld calls is spent (raise --judge-budget and --resume)",
-                     (long long)h->o->judge_budget);
+        if (lpo_judge_may_call(h->tally, h->o, &err)) {
             fail_all(h, &err);
             free(request);
             return;
@@ -263,7 +317,8 @@ static void ask_one(http *h, void *curl, lpo_judge_ask *a) {
     atomic_fetch_add(&h->tally->failed, 1);
     /* A few candidates in a row without a score: the server is not there, or is no judge. */
     if (is == HOPELESS || atomic_fetch_add(&h->tally->bad_in_a_row, 1) + 1 >= LPO_JUDGE_PATIENCE / 4) {
-        lpo_fail(&err, LPO_EIO, "the judge at %s is of no use: %s", h->o->judge_url, why);
+        lpo_fail(&err, LPO_EIO, "the judge at %.200s: %s; once it works, --resume goes on", h->o->judge_url,
+                 why);
         fail_all(h, &err);
     }
 }

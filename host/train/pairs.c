@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const size_t IDLE_BYTES = (size_t)1 << 30; /* of frames kept for lines to come */
 
@@ -39,6 +40,9 @@ static lpo_status check_options(const lpo_pairs_options *o, lpo_error *err) {
         return lpo_fail(err, LPO_EINVAL,
                         "temperatures %g and %g, top_p %g, top_k %d: expected >= 0, >= 0, in (0, 1], >= 0",
                         o->temperature_chosen, o->temperature_rejected, o->top_p, o->top_k);
+    if (o->limit < 0)
+        return lpo_fail(err, LPO_EINVAL, "--limit %lld: give a number of questions, 0 for all",
+                        (long long)o->limit);
     if (!isfinite(o->min_gap) || !(o->max_bad >= 0))
         return lpo_fail(err, LPO_EINVAL, "--min-gap %g, --max-bad %g: expected finite, >= 0", o->min_gap,
                         o->max_bad);
@@ -66,6 +70,7 @@ static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
                                    "(see quarantine.jsonl)", err);
     r->judge_before = r->counts.judge;
     r->questions_before = r->counts.n_questions;
+    r->told = r->questions_before > 0;
     if (!s && !r->trust && !*finished) s = lpo_judge_create(&r->judge, o, r->judge_before.calls, err);
     return s;
 }
@@ -129,7 +134,8 @@ static void *judge_blocks(void *arg) {
     return NULL;
 }
 
-/* Hands the next answered block over; without a judge it is scored on the spot. wait: until one is judged. */
+/* Hands the next answered block over; without a judge it is scored on the spot. wait: until one is judged, or
+ * for a tick, after which the caller looks whether the run is still wanted. */
 static lpo_status judge(pairs_run *r, bool wait, lpo_error *err) {
     lpo_status s = LPO_OK;
     pthread_mutex_lock(&r->lock);
@@ -141,7 +147,14 @@ static lpo_status judge(pairs_run *r, bool wait, lpo_error *err) {
         s = pairs_trust(r, b, err);
         b->judged = !s;
     }
-    while (wait && r->to_judge && !r->judge_status) pthread_cond_wait(&r->changed, &r->lock);
+    if (wait && r->to_judge && !r->judge_status) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += LPO_JUDGE_TICK_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    }
     if (r->judge_status && !s) {
         s = r->judge_status;
         if (err) *err = r->judge_err;
@@ -158,6 +171,24 @@ static bool oldest_is_judged(pairs_run *r) {
 }
 
 /* ---- the run ---- */
+
+/* Early in a run of hours it should be seen that it yields next to nothing. */
+static void warn_of_waste(pairs_run *r) {
+    enum { EARLY = 256, FEW = EARLY / 20 };
+    const pairs_counts *c = &r->counts;
+    if (r->told || c->n_questions < EARLY) return;
+    r->told = true;
+    if (c->n_pairs >= FEW) return;
+    lpo_log(
+        LPO_LOG_WARN,
+        "the first %lld questions gave %lld pairs (%lld with too small a gap, %lld with winner and loser "
+        "alike, "
+        "%lld with an empty answer, %lld without the judge's score): %s.partial/candidates.jsonl shows the "
+        "answers",
+        (long long)c->n_questions, (long long)c->n_pairs, (long long)c->n_dropped[PAIRS_GAP],
+        (long long)c->n_dropped[PAIRS_IDENTICAL], (long long)c->n_dropped[PAIRS_EMPTY],
+        (long long)c->n_dropped[PAIRS_JUDGE], r->o->out);
+}
 
 static lpo_status finish_oldest(pairs_run *r, lpo_error *err) {
     pairs_block *b = pairs_block_at(r, 0);
@@ -177,6 +208,7 @@ static lpo_status finish_oldest(pairs_run *r, lpo_error *err) {
     r->first = (r->first + 1) % r->depth;
     r->n_blocks--;
     pthread_mutex_unlock(&r->lock);
+    warn_of_waste(r);
     return s ? s : pairs_files_commit_due(r, err);
 }
 
@@ -217,6 +249,7 @@ static lpo_status run(pairs_run *r, lpo_progress_fn *progress, void *user, lpo_e
         r->judge_stop = true;
         pthread_cond_broadcast(&r->changed);
         pthread_mutex_unlock(&r->lock);
+        if (s) lpo_judge_cancel(r->judge);
         pthread_join(thread, NULL);
         pairs_judge_counts(r);
     }

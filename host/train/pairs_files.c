@@ -37,6 +37,7 @@ lpo_status pairs_files_open(pairs_run *r, bool *finished, lpo_error *err) {
                                       .files = FILE_OF,
                                       .n_files = FILES,
                                       .identity = r->options,
+                                      .data = r->o->data,
                                       .data_bytes = r->census.size_bytes,
                                       .resume = r->o->resume,
                                       .digits = 9};
@@ -126,14 +127,25 @@ lpo_status pairs_files_commit_due(pairs_run *r, lpo_error *err) {
 }
 
 static lpo_status nothing_kept(pairs_run *r, lpo_error *err) {
+    static const char *const advice[] = {
+        [PAIRS_GAP] =
+            "see whether winners are any better than losers, then lower --min-gap or change --trust",
+        [PAIRS_IDENTICAL] = "raise --temperature-rejected, or change --augment",
+        [PAIRS_EMPTY] = "see whether the model answers at all (leanpo generate)",
+        [PAIRS_JUDGE] = "see why the judge gives no score"};
     const int64_t *d = r->counts.n_dropped;
-    lpo_partial_discard(r->partial);
+    int most = PAIRS_GAP;
+    for (int k = PAIRS_GAP; k <= PAIRS_JUDGE; k++)
+        if (d[k] > d[most]) most = k;
+    lpo_status s = lpo_partial_fail(r->partial, err);
+    if (s) return s;
     return lpo_fail(
         err, LPO_EFORMAT,
         "%s: no pair is left of %lld questions: %lld with a trust gap of at most %g, %lld with winner and "
-        "loser alike, %lld with an empty answer, %lld without the judge's score",
+        "loser alike, %lld with an empty answer, %lld without the judge's score; %s (%s holds the answers)",
         r->o->data, (long long)r->counts.n_questions, (long long)d[PAIRS_GAP], r->o->min_gap,
-        (long long)d[PAIRS_IDENTICAL], (long long)d[PAIRS_EMPTY], (long long)d[PAIRS_JUDGE]);
+        (long long)d[PAIRS_IDENTICAL], (long long)d[PAIRS_EMPTY], (long long)d[PAIRS_JUDGE], advice[most],
+        lpo_partial_path(r->partial, CANDIDATES));
 }
 
 lpo_status pairs_files_finish(lpo_pairs_result *out, pairs_run *r, lpo_error *err) {

@@ -78,6 +78,7 @@ typedef struct pairs_run {
     int64_t questions_before;
     int64_t written_offset, written_line; /* of the data file: what the output covers */
     double start_s;
+    bool told;        /* how the first questions fared, if badly */
     bool same_folder; /* paths in the output may stay as the data file has them */
     /* blocks under way, oldest first */
     pairs_block *ring;

@@ -23,6 +23,8 @@ struct lpo_partial {
     char *part[LPO_PARTIAL_FILES], *final[LPO_PARTIAL_FILES];
     FILE *file[LPO_PARTIAL_FILES];
     int64_t size[LPO_PARTIAL_FILES];
+    bool new;                          /* begun by this process, and not one line is committed yet */
+    int n_rejected;                    /* by this process */
     int lock_fd;                       /* of the folder; -1: not held */
     double committed_s, commit_cost_s; /* when the last commit ended, and how long it took */
 };
@@ -56,7 +58,9 @@ static lpo_status name_files(lpo_partial *p, lpo_error *err) {
 }
 
 void lpo_partial_close(lpo_partial *p) {
+    lpo_error ignored;
     if (!p) return;
+    if (p->new) lpo_dir_remove(p->dir, &ignored);
     for (int i = 0; i < LPO_PARTIAL_FILES; i++) {
         if (p->file[i]) fclose(p->file[i]);
         free(p->part[i]);
@@ -137,8 +141,10 @@ static lpo_status lock_folder(lpo_partial *p, lpo_error *err) {
 }
 
 static lpo_status open_files(lpo_partial *p, lpo_error *err) {
+    const bool begun = lpo_path_exists(p->dir);
     lpo_status s = lpo_dir_create(p->dir, err);
     if (!s) s = lock_folder(p, err);
+    p->new = !s && !begun;
     for (int i = 0; i < p->o->n_files && !s; i++) {
         /* Without a state nothing in the folder counts. */
         p->file[i] = fopen(p->part[i], p->size[i] ? "ae" : "we");
@@ -147,9 +153,26 @@ static lpo_status open_files(lpo_partial *p, lpo_error *err) {
     return s;
 }
 
+/* An output that would replace the data, or cannot replace what is there, is refused while that is cheap. */
+static lpo_status check_places(const lpo_partial *p, lpo_error *err) {
+    struct stat data, st;
+    const bool known = p->o->data && !stat(p->o->data, &data);
+    for (int i = 0; i <= p->o->n_files; i++) {
+        const char *path = i < p->o->n_files ? p->final[i] : p->summary;
+        if (stat(path, &st)) continue;
+        if (known && st.st_dev == data.st_dev && st.st_ino == data.st_ino)
+            return lpo_fail(err, LPO_EINVAL, "--out %s: %s would replace the data file: name another output",
+                            p->o->out, path);
+        if (S_ISDIR(st.st_mode))
+            return lpo_fail(err, LPO_EINVAL, "--out %s: %s is a folder: name a file", p->o->out, path);
+    }
+    return LPO_OK;
+}
+
 static lpo_status find(lpo_partial *p, lpo_partial_state *state, lpo_error *err) {
     const bool begun = lpo_path_exists(p->dir);
-    lpo_status s = LPO_OK;
+    lpo_status s = check_places(p, err);
+    if (s) return s;
     if (begun && !p->o->resume)
         return lpo_fail(
             err, LPO_EINVAL,
@@ -192,7 +215,12 @@ lpo_status lpo_partial_put(lpo_partial *p, int file, json_t *o, lpo_error *err) 
 
 lpo_status lpo_partial_reject(lpo_partial *p, int file, const char *data, const lpo_record *rec,
                               const char *reason, lpo_error *err) {
-    lpo_log(LPO_LOG_WARN, "%s:%lld: skipped: %s", data, (long long)rec->line, reason);
+    enum { MOST = 20 }; /* in the log; all are in the file */
+    if (p->n_rejected < MOST)
+        lpo_log(LPO_LOG_WARN, "%s:%lld: skipped: %s", data, (long long)rec->line, reason);
+    else if (p->n_rejected == MOST)
+        lpo_log(LPO_LOG_WARN, "%s: more lines are skipped; all are listed in %s", data, p->part[file]);
+    p->n_rejected++;
     return lpo_partial_put(p, file,
                            json_pack("{ss sI ss ss*}", "file", data, "line", (json_int_t)rec->line, "reason",
                                      reason, "video", rec->video),
@@ -215,6 +243,7 @@ lpo_status lpo_partial_commit(lpo_partial *p, json_t *counts, int64_t offset, in
                           (json_int_t)offset, "line", (json_int_t)line, "sizes", sizes, "complete", complete);
     lpo_status s = o ? lpo_json_save(o, p->state_path, err) : no_memory(p, err);
     json_decref(o);
+    if (!s && line > 0) p->new = false;
     p->committed_s = lpo_now_s();
     p->commit_cost_s = p->committed_s - start_s;
     return s;
@@ -254,9 +283,10 @@ lpo_status lpo_partial_finish(lpo_partial *p, const json_t *summary, lpo_error *
     return s ? s : lpo_dir_remove(p->dir, err);
 }
 
-void lpo_partial_discard(lpo_partial *p) {
-    lpo_error ignored;
-    lpo_dir_remove(p->dir, &ignored);
+lpo_status lpo_partial_fail(lpo_partial *p, lpo_error *err) {
+    lpo_status s = LPO_OK;
+    for (int i = p->o->n_files - 1; i > 0 && !s; i--) s = move(p, i, err);
+    return s ? s : lpo_dir_remove(p->dir, err);
 }
 
 /* ---- identity ---- */

@@ -21,7 +21,8 @@ typedef struct lpo_partial_options {
     const lpo_partial_file *files;
     int n_files;            /* the first is OUT */
     const json_t *identity; /* all that the bytes follow from; an interrupted run of another is refused */
-    int64_t data_bytes;     /* of the data file */
+    const char *data;       /* the file read: no output may take its place */
+    int64_t data_bytes;     /* of it */
     bool resume;
     int digits; /* significant ones of a number, 1..17 */
 } lpo_partial_options;
@@ -35,10 +36,11 @@ typedef struct lpo_partial_state {
 
 typedef struct lpo_partial lpo_partial;
 /* The options are borrowed. LPO_EINVAL: an interrupted run is there and resume is not given, its identity is
- * another, or another process is at work on it. */
+ * another, another process is at work on it, or OUT is no place for a file. */
 lpo_status lpo_partial_open(lpo_partial **out, lpo_partial_state *state, const lpo_partial_options *o,
                             lpo_error *err);
-void lpo_partial_close(lpo_partial *p); /* NULL accepted; what is not committed is forgotten */
+/* What is not committed is forgotten; before the first line is, nothing is left behind. NULL accepted. */
+void lpo_partial_close(lpo_partial *p);
 /* Takes o. */
 lpo_status lpo_partial_put(lpo_partial *p, int file, json_t *o, lpo_error *err);
 /* A line of the data that is no good, with the reason: into that file, and the log. */
@@ -53,7 +55,9 @@ bool lpo_partial_gone(const lpo_partial *p); /* finished by an earlier process *
 const char *lpo_partial_path(const lpo_partial *p, int file);
 /* summary (borrowed; its "counts" and "options" are read back on a resume) goes to NAME.summary.json. */
 lpo_status lpo_partial_finish(lpo_partial *p, const json_t *summary, lpo_error *err);
-void lpo_partial_discard(lpo_partial *p); /* nothing is left behind */
+/* In place of finish, when the run failed: the other files move to their places, for who wants to see why,
+ * and there is no OUT. */
+lpo_status lpo_partial_fail(lpo_partial *p, lpo_error *err);
 
 /* The part of an identity that every run over a data file has. */
 lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter,

@@ -4,6 +4,7 @@
 #include "train/prompts.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "leanpo/pairs.h"
 
 #include <stdbool.h>
@@ -54,6 +55,9 @@ static size_t slot_at(int *slot, const char *s) {
 }
 
 static lpo_status check(const char *text, lpo_prompt_kind kind, const char *path, lpo_error *err) {
+    json_t *utf8 = json_string(text);
+    json_decref(utf8);
+    if (!utf8) return lpo_fail(err, LPO_EFORMAT, "%s: is not UTF-8: convert it first", path);
     unsigned found = 0;
     int line = 1, slot;
     for (const char *s = text; *s; s++) {
@@ -69,9 +73,8 @@ static lpo_status check(const char *text, lpo_prompt_kind kind, const char *path
     }
     for (int i = 0; i < 4; i++)
         if (KIND[kind].needs & ~found & 1u << i)
-            return lpo_fail(err, LPO_EFORMAT,
-                            "%s: the slot {%s} is missing: without it the model does not see it", path,
-                            SLOT[i]);
+            return lpo_fail(err, LPO_EFORMAT, "%s: the slot {%s} is missing: write it where the %s belongs",
+                            path, SLOT[i], SLOT[i]);
     return LPO_OK;
 }
 
@@ -141,6 +144,22 @@ const char *lpo_prompts_fill(lpo_arena *arena, const lpo_prompts *p, lpo_prompt_
         if (!out && !(out = lpo_arena_alloc(arena, n + 1, 1))) return NULL;
     }
     return out;
+}
+
+lpo_status lpo_pairs_prompt(char **out, const char *templates, const char *question, const char *answer,
+                            const char *draft, lpo_error *err) {
+    lpo_prompts p;
+    *out = NULL;
+    lpo_status s = lpo_prompts_open(&p, templates, err);
+    if (s) return s;
+    lpo_arena *arena = lpo_arena_create(1 << 10);
+    const lpo_prompt_values v = {.question = question, .answer = answer, .draft = draft};
+    const char *text =
+        arena ? lpo_prompts_fill(arena, &p, draft ? LPO_PROMPT_REFLECT : LPO_PROMPT_PRIOR, &v) : NULL;
+    if (!text || !(*out = strdup(text))) s = lpo_fail(err, LPO_ENOMEM, "out of memory for a prompt");
+    lpo_arena_destroy(arena);
+    lpo_prompts_close(&p);
+    return s;
 }
 
 lpo_status lpo_pairs_write_templates(const char *dir, lpo_error *err) {

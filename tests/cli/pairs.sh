@@ -127,6 +127,13 @@ while [ ! -e killed.jsonl.partial/state.json ] && kill -0 $pid 2>/dev/null; do s
 sleep .3; kill -INT $pid; wait $pid
 [ $? = 130 ] && grep -q -- '--resume' log || fail "Ctrl-C: $(cat log)"
 
+good='while read -r l; do id=${l#*:}; echo "{\"id\":${id%%,*},\"score\":0.5}"; done'
+# Ctrl-C does not wait for a judge that hangs.
+"$LEANPO" pairs "${base[@]}" --out stuck.jsonl --judge-cmd 'sleep 60' --judge-timeout 60 >/dev/null 2>log &
+pid=$!
+sleep 1; kill -INT $pid; start=$SECONDS; wait $pid
+[ $? = 130 ] && [ $((SECONDS - start)) -lt 10 ] || fail "Ctrl-C with a judge that hangs: $((SECONDS - start)) s, $(cat log)"
+
 # bad input. refuse NAME PATTERN OPTIONS...: exit 1, PATTERN in the last line of stderr, no output.
 refuse() {
     local name=$1 pattern=$2; shift 2
@@ -139,18 +146,22 @@ refuse() {
 mkdir tpl; echo '{question}' >tpl/prior.txt; echo '{question} {draft} {answer}' >tpl/reflection.txt
 refuse "template without its slot" 'prior.txt.*\{answer\}' --templates tpl
 refuse "all filtered out" 'no pair is left.*gap of at most 5' --min-gap 5 --limit 16
-[ -z "$(ls -d bad.* 2>/dev/null)" ] || fail "something half-written: $(ls -d bad.*)"
+[ "$(ls -d bad.*)" = bad.candidates.jsonl ] && [ "$(wc -l <bad.candidates.jsonl)" = 16 ] || fail "its answers are not there to be looked at: $(ls -d bad.*)"
 refuse "winner and loser identical" 'no pair is left.* 16 with winner and loser alike' --limit 16 --no-prior --no-reflection --losers plain \
     --temperature 0 --temperature-rejected 0
 refuse "judge cannot run" 'no-such-judge.*exit status 127' --limit 16 --judge-cmd no-such-judge
 refuse "judge hangs" 'no usable reply within 0.1 s' --limit 16 --judge-cmd 'cat >/dev/null' --judge-timeout .1 --judge-retries 0
+[ -z "$(ls -d bad.* 2>/dev/null)" ] || fail "a run that did nothing left $(ls -d bad.*)"
+refuse "judge dies on the way" 'budget of 50 calls is spent; --resume' --limit 48 --judge-cmd "$good" --judge-budget 50
 [ -d bad.jsonl.partial ] || fail "the lines before the judge's end are lost"
-refuse "judge lies" 'is of no use.*certainly' --limit 16 --judge-cmd 'while read -r l; do echo certainly; done' --judge-retries 9
-refuse "budget" "budget of 3 calls" --limit 16 --judge-cmd "$(printf 'while read -r l; do id=${l#*:}; echo "{\\"id\\":${id%%%%,*},\\"score\\":0.5}"; done')" --judge-budget 3
+refuse "judge lies" 'certainly, which is no JSON object' --limit 16 --judge-cmd 'while read -r l; do echo certainly; done' --judge-retries 9
+refuse "budget" "budget of 3 calls" --limit 16 --judge-cmd "$good" --judge-budget 3
 refuse "key" "NO_SUCH_KEY" --limit 16 --judge-url http://127.0.0.1:9/ --judge-key-env NO_SUCH_KEY
 if grep -q "not installed" log; then echo "skip judge url: libcurl is not installed"; else
     refuse "judge url refused" '127.0.0.1:9.*onnect' --limit 16 --judge-url http://127.0.0.1:9/ --judge-retries 0
 fi
+refuse "the output is the data" 'would replace the data file' --data w/qa.train.jsonl --out w/qa.train.jsonl
+refuse "the output is a folder" 'w is a folder' --out w
 # A judge who drops one line in three: the work goes on, and it is counted.
 judge='n=0; while read -r l; do id=${l#*:}; id=${id%%,*}; n=$((n+1)); c=${l##*\"candidate\":}; if [ $((n % 3)) = 0 ]; then echo nonsense; else echo "{\"id\":$id,\"score\":0.${#c}}"; fi; done'
 pairs --limit 32 --judge-cmd "$judge" --judge-retries 0 --judge-parallel 1 --out judged.jsonl --json >judged.json 2>log || fail "a careless judge: $(cat log)"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train_judge.c -- judges that behave, and judges that do not: programs first, then a server of our own. */
+#include "base/clock.h"
 #include "train/judge.h"
 
 #include <arpa/inet.h>
@@ -301,8 +302,10 @@ Test(judge_http, lies) {
     lpo_judge_counts c;
     lpo_error err;
     server s;
-    for (int k = 0; k < 3; k++) {
-        start(&s, (const char *[]){"200 OK", NULL}, (const char *[]){"fine", "7", "-0.5"}[k]);
+    /* Of several numbers none can be told to be the score. */
+    static const char *const wrong[] = {"fine", "7", "-0.5", "", "1 of 4 facts, so 0.25", "8/10"};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        start(&s, (const char *[]){"200 OK", NULL}, wrong[k]);
         cr_assert_eq(ask_server(&s, 1, &c, &err), LPO_OK, "%s", err.msg);
         cr_expect(isnan(asks[0].score) && c.bad_replies == 2 && c.failed == 1);
     }
@@ -314,9 +317,9 @@ Test(judge_http, refused_key) {
     lpo_judge_counts c;
     lpo_error err;
     server s;
-    start(&s, (const char *[]){"401 Unauthorized", NULL}, "");
+    start(&s, (const char *[]){"401 Unauthorized", NULL}, "no such key: s3cret");
     cr_expect_eq(ask_server(&s, N, &c, &err), LPO_EIO);
-    cr_expect(strstr(err.msg, "401") && !strstr(err.msg, "s3cret"), "%s", err.msg);
+    cr_expect(strstr(err.msg, "401") && strstr(err.msg, "no such key: ***"), "%s", err.msg);
     cr_expect_eq(c.calls, 1);
     unsetenv("LPO_TEST_KEY");
     cr_expect_eq(ask_server(&s, N, &c, &err), LPO_ENOTFOUND);
@@ -345,6 +348,65 @@ Test(judge_http, connection_refused) {
     cr_expect(strstr(err.msg, url) && strstr(err.msg, "onnect"), "%s", err.msg);
     cr_expect_lt(c.calls, 20);
     lpo_judge_destroy(j);
+}
+
+/* Truth: a run that is stopped does not wait for its judge, whichever kind and however patient it is. */
+static void *cancel_soon(void *judge) {
+    usleep(200000);
+    lpo_judge_cancel(judge);
+    return NULL;
+}
+
+static void cancelled(const lpo_pairs_options *o) {
+    lpo_judge *j;
+    lpo_error err;
+    pthread_t thread;
+    asks[0] = (lpo_judge_ask){"id", "q", "a", "c", "rate this", 0};
+    cr_assert_eq(lpo_judge_create(&j, o, 0, &err), LPO_OK);
+    pthread_create(&thread, NULL, cancel_soon, j);
+    const double begin_s = lpo_now_s();
+    cr_expect_eq(lpo_judge_score(j, asks, 1, &err), LPO_ECANCELED, "%s", err.msg);
+    cr_expect_lt(lpo_now_s() - begin_s, 3); /* libcurl looks up once a second */
+    pthread_join(thread, NULL);
+    lpo_judge_destroy(j);
+}
+
+Test(judge, cancel) {
+    lpo_pairs_options o = options();
+    server s;
+    char url[64];
+    o.judge_timeout_s = 60;
+    o.judge_cmd = "sleep 60";
+    cancelled(&o);
+    NEEDS_CURL();
+    o.judge_cmd = NULL;
+    start(&s, (const char *[]){"hang", NULL}, "1");
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", s.port);
+    o.judge_url = url;
+    cancelled(&o);
+}
+
+/* Truth: a key given where its variable's name belongs is refused, and not repeated. */
+Test(judge, key_on_the_command_line) {
+    lpo_error err;
+    lpo_judge *j;
+    lpo_pairs_options o = options();
+    o.judge_url = "http://127.0.0.1:9/";
+    o.judge_key_env = "sk-very-secret";
+    NEEDS_CURL();
+    cr_expect_eq(lpo_judge_create(&j, &o, 0, &err), LPO_EINVAL);
+    cr_expect(!strstr(err.msg, "sk-very-secret"), "%s", err.msg);
+}
+
+/* Truth: what is quoted is one line, cut between letters. */
+Test(judge, quote) {
+    char out[12];
+    lpo_judge_quote(out, sizeof out, "  a\n\n b\t");
+    cr_expect_str_eq(out, "a b");
+    lpo_judge_quote(out, sizeof out, "1234567\xc3\xa4 and more");
+    cr_expect_str_eq(out, "1234567...");
+    lpo_judge_quote(out, sizeof out, "");
+    cr_expect_str_eq(out, "");
 }
 
 /* Truth: what is no judge at all is refused before anything is asked. */

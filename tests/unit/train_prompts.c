@@ -59,6 +59,9 @@ Test(prompts, slots_are_checked) {
     put(dir, "reflection.txt", "{question} {draft} {answer} {candidate}");
     cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
     cr_expect(strstr(err.msg, "{candidate}"), "%s", err.msg);
+    put(dir, "reflection.txt", "{question} {draft} {answer} caf\xe9");
+    cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "reflection.txt") && strstr(err.msg, "UTF-8"), "%s", err.msg);
     lpo_dir_remove(dir, &err);
     cr_expect_eq(lpo_prompts_open(&p, dir, &err), LPO_ENOTFOUND);
 }
@@ -76,4 +79,18 @@ Test(prompts, written_ones_are_the_built_in_ones) {
     lpo_prompts_close(&read);
     lpo_prompts_close(&built_in);
     lpo_dir_remove(dir, &err);
+}
+
+/* Truth: who trains a model to be asked for pairs gets the very words of the run: the demo's SFT data. */
+Test(prompts, the_words_of_a_run) {
+    lpo_error err;
+    char *text;
+    cr_assert_eq(lpo_pairs_prompt(&text, "world", "what colour?", "red", NULL, &err), LPO_OK);
+    cr_expect_str_eq(text, "what colour? hint red");
+    free(text);
+    cr_assert_eq(lpo_pairs_prompt(&text, "world", "what colour?", "red", "{answer}", &err), LPO_OK);
+    cr_expect_str_eq(text, "what colour? draft {answer} hint red");
+    free(text);
+    cr_expect_eq(lpo_pairs_prompt(&text, "/nonexistent", "q", "a", NULL, &err), LPO_ENOTFOUND);
+    cr_expect_null(text);
 }

@@ -56,10 +56,14 @@ LPO_API lpo_pairs_options lpo_pairs_options_default(void);
 /* Writes `out` and beside it, with .jsonl left off: NAME.candidates.jsonl (every line's answers, scores and
  * what became of them), NAME.quarantine.jsonl (unusable lines and why) and NAME.summary.json. Until the end
  * they are in the folder out.partial, which survives any interruption; `out` appears last. LPO_EFORMAT when
- * every pair was filtered out: then nothing is left behind. */
+ * every pair was filtered out: then the candidates are what is left. */
 LPO_API lpo_status lpo_pairs(lpo_pairs_result *out, const lpo_pairs_options *o, lpo_progress_fn *progress,
                              void *user, lpo_error *err);
 
 /* The plain templates as files to edit; files that exist are not overwritten (LPO_EINVAL). */
 LPO_API lpo_status lpo_pairs_write_templates(const char *dir, lpo_error *err);
+/* What the model is asked with the answer in sight (malloc'd): for a first answer, or, given that as `draft`,
+ * for the rewritten one. templates as in the options. */
+LPO_API lpo_status lpo_pairs_prompt(char **out, const char *templates, const char *question,
+                                    const char *answer, const char *draft, lpo_error *err);
 #endif
