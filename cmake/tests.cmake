@@ -51,7 +51,7 @@ foreach(kind cli golden lint)
   endforeach()
 endforeach()
 
-set_tests_properties(cli/place_opencl cli/place_cuda PROPERTIES LABELS "cli;gpu")
+set_tests_properties(cli/place_opencl cli/place_cuda cli/place_lost PROPERTIES LABELS "cli;gpu")
 
 # tests/fuzz/<part>_<what>.c: libFuzzer entry points. Without clang they run as replay programs over their corpus.
 file(GLOB fuzz_src CONFIGURE_DEPENDS tests/fuzz/*_*.c)
