@@ -70,10 +70,11 @@ static void pack(const lpo_pairs *p) {
         for (int side = 0; side < 2; side++) {
             const double *w = side ? p->token_l : p->token_w;
             kernel.seg[2 * i + side] = at;
-            for (int64_t k = b.start[side][i]; k < b.start[side][i + 1] && (!side || p->s_l); k++, at++) {
-                kernel.logp[at] = (float)b.v[LPO_COL_t_w + side][k];
+            for (int64_t k = made.start[side][i]; k < made.start[side][i + 1] && (!side || p->s_l);
+                 k++, at++) {
+                kernel.logp[at] = (float)made.v[LPO_COL_t_w + side][k];
                 kernel.weight[at] = w ? w[k] : 1;
-                kernel.want_coef[at] = (float)b.grad[LPO_COL_t_w + side][k];
+                kernel.want_coef[at] = (float)made.grad[LPO_COL_t_w + side][k];
             }
         }
     kernel.seg[2 * p->n] = at;
@@ -96,9 +97,9 @@ static int compare(lpo_objective *o, const char *spec, int64_t step) {
     const char *name;
     lpo_error err;
     make_batch();
-    grads[LPO_COL_t_w] = b.grad[LPO_COL_t_w];
-    grads[LPO_COL_t_l] = b.grad[LPO_COL_t_l];
-    cr_assert_eq(lpo_objective_begin(o, &b.in, step, 100, &err), LPO_OK, "%s: %s", spec, err.msg);
+    grads[LPO_COL_t_w] = made.grad[LPO_COL_t_w];
+    grads[LPO_COL_t_l] = made.grad[LPO_COL_t_l];
+    cr_assert_eq(lpo_objective_begin(o, &made.in, step, 100, &err), LPO_OK, "%s: %s", spec, err.msg);
     lpo_pairs *p = lpo_objective_pairs(o, 0, &name);
     cr_assert(p && !p->whole, "%s: not for the kernel", spec);
     lpo_status s = lpo_objective_end(&loss, grads, o, &err);
@@ -152,7 +153,7 @@ Test(hls_reward, ops_name_their_objectives) {
         lpo_objective *o = open_objective(info->name);
         lpo_error err;
         make_batch();
-        cr_assert_eq(lpo_objective_begin(o, &b.in, 0, 10, &err), LPO_OK, "%s", err.msg);
+        cr_assert_eq(lpo_objective_begin(o, &made.in, 0, 10, &err), LPO_OK, "%s", err.msg);
         const lpo_pairs *p = lpo_objective_pairs(o, 0, &name);
         snprintf(word, sizeof word, " %s ", info->name);
         cr_expect_eq(p->whole != NULL, strstr(" tpo aot aot_unpaired ", word) != NULL, "%s", info->name);

@@ -26,35 +26,36 @@ typedef struct pair_batch {
     int64_t start[2][MAX_PAIRS + 1];
 } pair_batch;
 
-static pair_batch b; /* one a test process: too large for a stack */
+static pair_batch made; /* one a test process: too large for a stack */
 
 /* A token column of one side: floats, as a backbone makes them, from `least` up to a billionth of it, so that
  * their sum in double depends on the order. */
 static void tokens(int column, int side, double least) {
-    const int64_t *start = b.start[side], n = start[b.in.n_rows];
-    for (int64_t k = 0; k < n; k++) b.v[column][k] = (double)(float)(least * pow(10, uniform(-9, 0)));
-    b.in.col[column] = (lpo_column){b.v[column], n, start};
+    const int64_t *start = made.start[side], n = start[made.in.n_rows];
+    for (int64_t k = 0; k < n; k++) made.v[column][k] = (double)(float)(least * pow(10, uniform(-9, 0)));
+    made.in.col[column] = (lpo_column){made.v[column], n, start};
 }
 
 static void rows(int column, double lo, double hi) {
-    for (int64_t i = 0; i < b.in.n_rows; i++) b.v[column][i] = uniform(lo, hi);
-    b.in.col[column] = (lpo_column){b.v[column], b.in.n_rows, NULL};
+    for (int64_t i = 0; i < made.in.n_rows; i++) made.v[column][i] = uniform(lo, hi);
+    made.in.col[column] = (lpo_column){made.v[column], made.in.n_rows, NULL};
 }
 
 static void make_batch(void) {
     /* From tokens that are all but certain to hopeless ones, which saturate every sigmoid. */
     static const double least[] = {-1e-6, -.1, -3, -12, -90};
     const double lo = least[draw(5)], off = least[draw(5)];
-    b.in.n_rows = 1 + draw(MAX_PAIRS);
+    made.in.n_rows = 1 + draw(MAX_PAIRS);
     for (int side = 0; side < 2; side++)
-        for (int64_t i = 0; i < b.in.n_rows; i++)
-            b.start[side][i + 1] = b.start[side][i] + 1 + draw(draw(4) ? 40 : MAX_LEN);
+        for (int64_t i = 0; i < made.in.n_rows; i++)
+            made.start[side][i + 1] = made.start[side][i] + 1 + draw(draw(4) ? 40 : MAX_LEN);
     for (int side = 0; side < 2; side++) {
         tokens(LPO_COL_t_w + side, side, lo);
         tokens(LPO_COL_rt_w + side, side, off);
         tokens(LPO_COL_sump2_w + side, side, 1);
         tokens(LPO_COL_d_w + side, side, 1);
-        for (int64_t k = 0; k < b.start[side][b.in.n_rows]; k++) b.v[LPO_COL_d_w + side][k] = draw(2);
+        for (int64_t k = 0; k < made.start[side][made.in.n_rows]; k++)
+            made.v[LPO_COL_d_w + side][k] = draw(2);
     }
     rows(LPO_COL_S_u, -50, 0);
     rows(LPO_COL_R_u, -50, 0);

@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_opencl_prep.c -- frames preprocessed on an OpenCL device are the reference's, byte for byte. Skips
- * aloud without a device. */
-#include "device/opencl/opencl.h"
-#include "leanpo/prep.h"
-#include "train/prep_gpu.h"
-
+/* gpu_prep.c -- frames preprocessed on a GPU are the reference's, byte for byte. Skips aloud without a
+ * device. */
 #include <criterion/criterion.h>
+
+#include "../unit/prep_frames.h"
+#include "gpu_open.h"
+#include "leanpo/prep.h"
+
 #include <pthread.h>
 
-#include "prep_frames.h"
-
 static lpo_prep_engine *open_engine(void) {
-    char why[256];
-    lpo_error err;
     lpo_prep_engine *e;
-    if (!lpo_opencl_describe(why, sizeof why)) cr_skip_test("no OpenCL: %s", why);
-    cr_assert_eq(lpo_prep_engine_open(&e, "opencl", NULL, &err), LPO_OK, "%s", err.msg);
+    lpo_device_close(gpu_open()); /* skips where there is none */
+    MUST(lpo_prep_engine_open(&e, gpu_driver()->name, NULL, &err));
     return e;
 }
 
 /* Truth: 0 bytes differ from the reference over random frames of every format, pitch, crop, scale down to
  * 1/40 and up, augmentation and both modes. A batch is longer than the queue, and sizes alternate, so buffers
  * grow while work is queued. */
-Test(train_opencl_prep, same_bytes_as_the_reference) {
+Test(gpu_prep, same_bytes_as_the_reference) {
     lpo_prep_engine *e = open_engine();
     for (int i = 0; i < 8; i++)
         prep_cases_run(e, 40, (prep_limits){i ? 90 : 300, i ? 90 : 200, 90, 40, false});
@@ -54,22 +51,22 @@ static void clip_open(clip *c, lpo_prep_engine *e, int n) {
 
 static void *clip_run(void *user) {
     clip *c = user;
-    lpo_error err;
+    lpo_error why;
     lpo_prep_frame_args a = c->first.a;
     void *batch = NULL;
     lpo_status s = LPO_OK;
     for (int i = 0; i < c->n && !s; i++) {
         a.noise_key[0] = (uint32_t)i;
         s = c->engine->submit(c->engine->self, &batch, c->got + (size_t)i * prep_case_bytes(&c->first), &a,
-                              &err);
+                              &why);
     }
-    if (!s) s = c->engine->finish(c->engine->self, batch, &err);
+    if (!s) s = c->engine->finish(c->engine->self, batch, &why);
     return s ? "failed" : NULL;
 }
 
 /* Truth: many videos at a time, each on its own thread, more of them than the engine has slots, get their own
  * frames and nothing else; and over 40 sizes the tables that nobody uses are forgotten and made again. */
-Test(train_opencl_prep, videos_from_many_threads) {
+Test(gpu_prep, videos_from_many_threads) {
     enum { THREADS = 5, ROUNDS = 8 };
     lpo_prep_engine *e = open_engine();
     for (int r = 0; r < ROUNDS; r++) {
@@ -93,11 +90,10 @@ Test(train_opencl_prep, videos_from_many_threads) {
 
 /* Truth: a frame the device has no memory for is an error in words when the batch ends, which the engine
  * survives. */
-Test(train_opencl_prep, out_of_memory_is_an_error) {
+Test(gpu_prep, out_of_memory_is_an_error) {
     lpo_prep_engine *e = open_engine();
     prep_case c = prep_case_random((prep_limits){40, 40, 40, 13, false});
     lpo_prep_frame_args a = c.a;
-    lpo_error err = {0};
     void *batch = NULL;
     a.crop_h = 1 << 30; /* never read: the buffers are wanted first */
     a.crop_w = 1 << 20;
@@ -110,8 +106,7 @@ Test(train_opencl_prep, out_of_memory_is_an_error) {
 }
 
 /* Truth: a device that does not run the dialect is refused by name, and one that is not there. */
-Test(train_opencl_prep, other_devices_are_refused) {
-    lpo_error err;
+Test(gpu_prep, other_devices_are_refused) {
     lpo_prep_engine *e;
     cr_expect_eq(lpo_prep_engine_open(&e, "cpu", NULL, &err), LPO_EUNSUPPORTED);
     cr_expect_eq(lpo_prep_engine_open(&e, "opencl:99", NULL, &err), LPO_ENOTFOUND);

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_opencl_reduce.c -- pairs reduced on an OpenCL device have host/align's bits. Skips aloud without a
- * device. */
-#include "device/opencl/opencl.h"
-#include "train/reduce.h"
-
+/* gpu_reduce.c -- pairs reduced on a GPU have host/align's bits. Skips aloud without a device. */
 #include <criterion/criterion.h>
 
-#include "pair_batches.h"
+#include "../unit/pair_batches.h"
+#include "gpu_open.h"
+#include "train/reduce.h"
 
 enum { BATCHES = 30 };
 
 static lpo_reducer *open_reducer(void) {
-    char why[256];
-    lpo_error err;
     lpo_reducer *r;
-    if (!lpo_opencl_describe(why, sizeof why)) cr_skip_test("no OpenCL: %s", why);
-    cr_assert_eq(lpo_reducer_on_gpu(&r, "opencl", &err), LPO_OK, "%s", err.msg);
+    lpo_device_close(gpu_open()); /* skips where there is none */
+    MUST(lpo_reducer_on_gpu(&r, gpu_driver()->name, &err));
     return r;
 }
 
@@ -25,14 +21,13 @@ static int compare(lpo_reducer *r, lpo_objective *o, const char *spec, int64_t s
     double *grads[LPO_N_COLUMNS] = {0}, loss;
     const char *name;
     lpo_reduce *job;
-    lpo_error err;
     make_batch();
     lpo_arena_reset(arena);
-    cr_assert_eq(lpo_objective_begin(o, &b.in, step, 100, &err), LPO_OK, "%s: %s", spec, err.msg);
+    cr_assert_eq(lpo_objective_begin(o, &made.in, step, 100, &err), LPO_OK, "%s: %s", spec, err.msg);
     lpo_pairs *p = lpo_objective_pairs(o, 0, &name);
-    const char *why = lpo_reduce_refuses(p, &b.in);
+    const char *why = lpo_reduce_refuses(p, &made.in);
     cr_assert_null(why, "%s: %s", spec, why);
-    cr_assert_eq(lpo_reduce_submit(&job, r, p, &b.in, arena, &err), LPO_OK, "%s: %s", spec, err.msg);
+    cr_assert_eq(lpo_reduce_submit(&job, r, p, &made.in, arena, &err), LPO_OK, "%s: %s", spec, err.msg);
     cr_assert_eq(lpo_reduce_wait(job, &err), LPO_OK, "%s: %s", spec, err.msg);
     cr_assert(p->done);
     const size_t n = (size_t)p->n * sizeof out[0];
@@ -52,7 +47,7 @@ static int compare(lpo_reducer *r, lpo_objective *o, const char *spec, int64_t s
 
 /* Truth: for every op, score and modifier, over batches of any length and from certain to hopeless tokens,
  * every double the device gives is host/align's to the bit. */
-Test(train_opencl_reduce, device_and_host_have_the_same_bits) {
+Test(gpu_reduce, device_and_host_have_the_same_bits) {
     lpo_reducer *r = open_reducer();
     lpo_arena *arena = lpo_arena_create(0);
     int seen[LPO_PAIR_N_OPS] = {0};
@@ -72,22 +67,21 @@ Test(train_opencl_reduce, device_and_host_have_the_same_bits) {
 
 /* Truth: several terms of a loss are under way at once, and one waited for early does not disturb the others.
  */
-Test(train_opencl_reduce, jobs_overlap) {
+Test(gpu_reduce, jobs_overlap) {
     enum { JOBS = 5 };
     lpo_reducer *r = open_reducer();
     lpo_arena *arena = lpo_arena_create(0);
     lpo_reduce *job[JOBS];
     lpo_objective *o[JOBS];
     lpo_pairs *p[JOBS];
-    lpo_error err;
     const char *name;
     double *grads[LPO_N_COLUMNS] = {0}, loss, got[JOBS];
     make_batch();
     for (int i = 0; i < JOBS; i++) {
         o[i] = open_objective(SPECS[3 * i + 6]);
-        cr_assert_eq(lpo_objective_begin(o[i], &b.in, 0, 100, &err), LPO_OK, "%s", err.msg);
+        cr_assert_eq(lpo_objective_begin(o[i], &made.in, 0, 100, &err), LPO_OK, "%s", err.msg);
         p[i] = lpo_objective_pairs(o[i], 0, &name);
-        cr_assert_eq(lpo_reduce_submit(&job[i], r, p[i], &b.in, arena, &err), LPO_OK, "%s", err.msg);
+        cr_assert_eq(lpo_reduce_submit(&job[i], r, p[i], &made.in, arena, &err), LPO_OK, "%s", err.msg);
     }
     for (int i = JOBS - 1; i >= 0; i--) {
         cr_assert_eq(lpo_reduce_wait(job[i], &err), LPO_OK, "%s", err.msg);
