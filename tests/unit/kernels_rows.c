@@ -136,6 +136,16 @@ Test(kernels_rows, rowmix_bwd) {
             }
 }
 
+/* A table longer than what a group of a GPU reads at a time (2048 entries), with rows named hundreds of
+ * times: each addition is there once, in every stretch. Sums of 400 terms below 1 with their rounding errors.
+ */
+Test(kernels_rows, rowmix_bwd_of_a_long_table) {
+    lpo_kcall c = {.arg = {case_tensor(LPO_F32, 1, 2, 6, 3), case_tensor(LPO_F32, 1, 2, 5, 3),
+                           case_tensor(LPO_F32, 1, 2, 1200, 3), matrix(case_ids(1200 * 4, -3, 11), 1200, 4),
+                           case_tensor(LPO_F32, 1, 2, 1200, 4)}};
+    case_compare(LPO_OP_ROWMIX_BWD, &c, 2e-5, "");
+}
+
 /* RMS rounds x * rstd to bf16 before the weight: with y in f32 nothing hides it, and skipping it is off by
  * 2^-9. */
 Test(kernels_rows, rms_rounds_before_the_weight) {
