@@ -374,8 +374,8 @@ static lpo_status check_options(const lpo_generate_options *o, lpo_error *err) {
 /* All that the bytes of the output follow from; what only changes the pace is left out. */
 static lpo_status identify(run *r, lpo_error *err) {
     const lpo_generate_options *o = r->o;
-    lpo_status s =
-        lpo_partial_identity(&r->identity, o->model, o->adapter, o->chat_template, o->dtype, &r->census, err);
+    lpo_status s = lpo_partial_identity(&r->identity, o->model, o->adapter, o->place, o->chat_template,
+                                        o->dtype, &r->census, err);
     if (s) return s;
     char spec[512];
     lpo_view_choice_format(spec, &r->augment);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "train/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <xxhash.h>
 
 static const size_t MAX_STATE_BYTES = (size_t)16 << 20;
+static const char BACKBONE[] = "backbone"; /* a key of identities */
 
 struct lpo_partial {
     const lpo_partial_options *o;
@@ -79,6 +81,13 @@ static lpo_status compare(const json_t *then, const json_t *now, const char *whe
     json_object_foreach((json_t *)(uintptr_t)now, key, value) {
         const json_t *old = json_object_get(then, key);
         if (old && json_equal(old, value)) continue;
+        if (!strcmp(key, BACKBONE)) { /* unknown of a run begun before this was noted */
+            if (old)
+                lpo_log(LPO_LOG_WARN,
+                        "%s: begun with the backbone on %s, now on %s: answers drawn there may differ", where,
+                        json_string_value(old), json_string_value(value));
+            continue;
+        }
         char *a = old ? json_dumps(old, JSON_ENCODE_ANY) : NULL, *b = json_dumps(value, JSON_ENCODE_ANY);
         lpo_status s =
             lpo_fail(err, LPO_EINVAL, "%s: begun with %s = %s, now %s: resume with the same, or remove it",
@@ -324,14 +333,19 @@ static json_t *text_or_null(const char *s) {
     return s && s[0] ? json_string(s) : json_null();
 }
 
-lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter,
+lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter, const char *place,
                                 const char *chat_template, const char *dtype, const lpo_record_census *data,
                                 lpo_error *err) {
+    lpo_place p;
+    *out = NULL;
+    lpo_status s = lpo_place_parse(&p, place, err);
+    if (s) return s;
+    const char *backbone = p.device[LPO_STAGE_backbone];
     char *real = realpath(model, NULL);
-    json_t *j =
-        json_pack("{so so sI so so so}", "model", text_or_null(real), "weights", hex(weights_of(model)),
-                  "data_bytes", (json_int_t)data->size_bytes, "data_xxh64", hex(data->hash), "chat_template",
-                  text_or_null(chat_template), "dtype", text_or_null(dtype));
+    json_t *j = json_pack("{so so sI so so so ss}", "model", text_or_null(real), "weights",
+                          hex(weights_of(model)), "data_bytes", (json_int_t)data->size_bytes, "data_xxh64",
+                          hex(data->hash), "chat_template", text_or_null(chat_template), "dtype",
+                          text_or_null(dtype), BACKBONE, strcmp(backbone, "auto") ? backbone : "cpu");
     free(real);
     *out = j;
     if (!j) return lpo_fail(err, LPO_ENOMEM, "out of memory");

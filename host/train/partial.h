@@ -59,8 +59,11 @@ lpo_status lpo_partial_finish(lpo_partial *p, const json_t *summary, lpo_error *
  * and there is no OUT. */
 lpo_status lpo_partial_fail(lpo_partial *p, lpo_error *err);
 
-/* The part of an identity that every run over a data file has. */
-lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter,
+/* The part of an identity that every run over a data file has. Of place it is the backbone's device, whose
+ * change is warned about, not refused: other devices sum in another order, so an answer drawn there may
+ * differ, and a run whose device is gone can still be finished. The other stages give the same bits
+ * everywhere. */
+lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter, const char *place,
                                 const char *chat_template, const char *dtype, const lpo_record_census *data,
                                 lpo_error *err);
 #endif
