@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* linear.c -- the three products of a linear layer. Up to FEW rows (generation) read w once, at
- * memory speed, without packing it, but sum in the order of the packed product: a row of y has the same bits
- * alone and in any batch. Backward, up to FEW_BACK rows are scaled rows added; more go through the packed
+/* linear.c -- the three products of a linear layer. A few rows (generation) read w without packing it, eight
+ * of them at memory speed, but sum in the order of the packed product: a row of y has the same bits alone and
+ * in any batch. Backward, up to FEW_BACK rows are scaled rows added; more go through the packed
  * product. */
 #include "kernels/cpu/gemm.h"
 
 enum {
-    FEW = 8,
+    MOST_FEW = 32,
+    LANES = 16, /* both of any instruction set */
     FEW_BACK = 4,
-    LANES = 16 /* of any instruction set at most */,
     COLUMNS = 64 /* of db, one task */,
     SLICE = 1024 /* of dx */
 };
@@ -50,7 +50,8 @@ static void few_rows(const lpo_kcall *c, int64_t T, int64_t N, int64_t K) {
 #pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(N *K, WORTH_THREADS))
     for (int64_t n = 0; n < N; n += s->lanes) {
         const int64_t width = N - n < s->lanes ? N - n : s->lanes;
-        float sum[FEW * LANES] = {0}, wide[LANES];
+        float sum[MOST_FEW * LANES], wide[LANES];
+        memset(sum, 0, (size_t)(T * s->lanes) * sizeof *sum);
         for (int64_t k = 0; k < K; k += deep)
             s->thin((int)T, K - k < deep ? K - k : deep, rows + k, K, w->data, w->dtype == LPO_BF16,
                     n * K + k, K, (int)width, sum, k > 0);
@@ -66,7 +67,7 @@ static void few_rows(const lpo_kcall *c, int64_t T, int64_t N, int64_t K) {
 
 size_t lpo_cpu_linear_scratch(const lpo_kcall *c) {
     const int64_t T = c->arg[1].shape[0], K = c->arg[1].shape[1], N = c->arg[2].shape[0];
-    return T <= FEW ? (size_t)(T * K) * sizeof(float) : lpo_gemm_scratch(T, N, K, false);
+    return T <= lpo_simd_get()->few ? (size_t)(T * K) * sizeof(float) : lpo_gemm_scratch(T, N, K, false);
 }
 
 int lpo_cpu_linear(const lpo_kcall *c) {
@@ -75,7 +76,7 @@ int lpo_cpu_linear(const lpo_kcall *c) {
     const int64_t T = x->shape[0], K = x->shape[1], N = w->shape[0];
     if (!lpo_is_matrix(x, T, K) || !lpo_is_matrix(w, N, K) || !lpo_is_matrix(y, T, N) || !lpo_is_vector(b, N))
         return -1;
-    if (T <= FEW)
+    if (T <= lpo_simd_get()->few)
         few_rows(c, T, N, K);
     else
         product(y, b, lpo_mat_of(x, K, 1), lpo_mat_of(w, 1, K), T, N, K, c->scratch);

@@ -22,6 +22,7 @@ typedef struct lpo_adam {
 typedef struct lpo_simd {
     int mr, nr, a_width, lanes; /* a tile of C is mr x nr; a packed A sliver holds a_width lanes per k, of
                             which mr are used */
+    int few;                    /* rows up to which thin is faster than packing and tiles */
     /* C[m,n] = or += A-sliver * B-panel over k; m <= mr, n <= nr. */
     void (*tile)(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int m, int n, bool add);
     /* c[m][lanes] = or += m rows of A times n <= lanes rows of B over k, both stored along k, B from element

@@ -7,6 +7,8 @@
 typedef __m256 vec;
 #define LANES        8
 #define MR           6
+#define THIN         4
+#define FEW          8
 #define SET1(x)      _mm256_set1_ps(x)
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define LOAD(p)      _mm256_loadu_ps(p)

@@ -7,6 +7,8 @@
 typedef __m512 vec;
 #define LANES        16
 #define MR           14
+#define THIN         8
+#define FEW          32
 #define SET1(x)      _mm512_set1_ps(x)
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define LOAD(p)      _mm512_loadu_ps(p)

@@ -6,6 +6,8 @@
 typedef float vec __attribute__((vector_size(16)));
 #define LANES        4
 #define MR           4
+#define THIN         4
+#define FEW          8
 #define SET1(x)      ((vec){(x), (x), (x), (x)})
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define LOAD(p)      load(p)

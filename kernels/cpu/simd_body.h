@@ -108,7 +108,7 @@ static void pack(float *dst, int width, const void *src, bool bf16, int64_t lane
 static inline __attribute__((always_inline)) void thin_of(const int rows, int64_t k, const float *a,
                                                           int64_t lda, const void *b, bool bf16, int64_t at,
                                                           int64_t ldb, int n, float *c, bool add) {
-    vec acc[4];
+    vec acc[THIN];
 #pragma GCC unroll 8
     for (int t = 0; t < rows; t++) acc[t] = SET1(0.0f);
     for (int64_t p = 0; p < k; p += LANES) {
@@ -137,6 +137,9 @@ static inline __attribute__((always_inline)) void thin_of(const int rows, int64_
 }
 static void thin(int m, int64_t k, const float *a, int64_t lda, const void *b, bool bf16, int64_t at,
                  int64_t ldb, int n, float *c, bool add) {
+#if THIN == 8
+    for (; m >= 8; m -= 8, a += 8 * lda, c += 8 * LANES) thin_of(8, k, a, lda, b, bf16, at, ldb, n, c, add);
+#endif
     for (; m >= 4; m -= 4, a += 4 * lda, c += 4 * LANES) thin_of(4, k, a, lda, b, bf16, at, ldb, n, c, add);
     for (; m >= 2; m -= 2, a += 2 * lda, c += 2 * LANES) thin_of(2, k, a, lda, b, bf16, at, ldb, n, c, add);
     if (m) thin_of(1, k, a, lda, b, bf16, at, ldb, n, c, add);
@@ -398,7 +401,7 @@ static double sqnorm(const float *x, int64_t n) {
     return s;
 }
 
-const lpo_simd SIMD_NAME = {MR,    NR,       A_WIDTH, LANES,       tile,    thin,      pack,
-                            widen, narrow,   dot,     dot_bf16,    axpy,    axpy_bf16, add,
-                            scale, max_of,   exp_sum, softmax_bwd, stats,   sum_of,    sum_sq,
-                            norm,  norm_bwd, rope,    act,         act_bwd, adam,      sqnorm};
+const lpo_simd SIMD_NAME = {MR,     NR,      A_WIDTH,     LANES,    FEW,    tile,      thin, pack,
+                            widen,  narrow,  dot,         dot_bf16, axpy,   axpy_bf16, add,  scale,
+                            max_of, exp_sum, softmax_bwd, stats,    sum_of, sum_sq,    norm, norm_bwd,
+                            rope,   act,     act_bwd,     adam,     sqnorm};

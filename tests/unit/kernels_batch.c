@@ -25,7 +25,7 @@ static lpo_karg head(lpo_karg a, int64_t rows) {
 
 /* K below, at and above a depth of the product, not a multiple of any vector; N with a partial last panel. */
 Test(kernels_batch, linear) {
-    static const int few[] = {1, 2, 3, 4, 5, 8, 9, 14, 29}, deep[] = {7, 64, 385, 1001};
+    static const int few[] = {1, 2, 3, 4, 5, 8, 9, 14, 16, 29, 32, 33}, deep[] = {7, 64, 385, 1001};
     for (int set = 0; set < SETS; set++) {
         if (!lpo_simd_runs(sets[set])) continue;
         lpo_simd_set(sets[set]);
