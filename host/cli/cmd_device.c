@@ -43,8 +43,9 @@ int cmd_devices(int argc, char **argv) {
     n = lpo_doctor(f, MAX);
     for (int i = 0; i < n && i < MAX; i++)
         if (f[i].state != LPO_FOUND) printf("%-8s %s: %s\n", "-", f[i].name, f[i].detail);
-    puts("--place STAGE=DEVICE,... chooses; every stage is on cpu unless it says otherwise (leanpo doctor "
-         "says more).");
+    puts("--place STAGE=DEVICE,... chooses. Without it a stage is on cpu, but train tries GPUs for the "
+         "backbone "
+         "(leanpo doctor says more).");
     return CLI_OK;
 }
 

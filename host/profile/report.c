@@ -140,9 +140,13 @@ lpo_status lpo_chart_run(lpo_writer *w, const lpo_report_run *run, lpo_error *er
     return s;
 }
 
-/* The device of a stage in a --place string. */
-static const char *device_of(const char *place, const char *stage) {
+/* The device of a stage: where the run says it was, or, in older runs, what its --place asked for. */
+static const char *device_of(const json_t *config, const char *stage) {
+    const json_t *settled = json_object_get(json_object_get(config, "run"), "placement");
+    const char *place = json_string_value(json_object_get(config, "place")),
+               *device = json_string_value(json_object_get(settled, stage));
     char name[64] = "cpu";
+    if (device) return lpo_trace_intern(device);
     for (const char *p = place; p && *p;) {
         const size_t n = strcspn(p, ","), n_stage = strlen(stage);
         const bool named = memchr(p, '=', n) != NULL;
@@ -179,7 +183,6 @@ lpo_status lpo_run_split(lpo_report_bar out[LPO_RUN_SPLIT], int *n, const char *
     lpo_status s = timing_read(&r, dir, err);
     if (!s && path && lpo_path_exists(path)) s = lpo_json_load(&config, path, 1 << 20, err);
     free(path);
-    const char *place = json_string_value(json_object_get(config, "place"));
     const int first = r.n > 1 ? (r.n + 9) / 10 : 0; /* the first steps warm up */
     const double step_s = s ? 0 : sum_of(&r, "time/step_s", first);
     double rest = 1;
@@ -187,7 +190,7 @@ lpo_status lpo_run_split(lpo_report_bar out[LPO_RUN_SPLIT], int *n, const char *
     for (size_t i = 0; step_s > 0 && i < sizeof part / sizeof *part; i++) {
         const double share = part[i].key ? sum_of(&r, part[i].key, first) / step_s : 0;
         if (!part[i].key) rest_at = *n;
-        out[(*n)++] = (lpo_report_bar){part[i].stage ? device_of(place, part[i].stage) : "host",
+        out[(*n)++] = (lpo_report_bar){part[i].stage ? device_of(config, part[i].stage) : "host",
                                        part[i].label, share < 1 ? share : 1, 0, 0};
         rest -= share;
     }

@@ -108,6 +108,11 @@ void lpo_choice_fall_back(lpo_choice *c, const char *why) {
     c->fallbacks++;
 }
 
+void lpo_choice_say(const lpo_choice *c, bool before) {
+    lpo_log(LPO_LOG_INFO, "placement: backbone on %s (auto moves no other stage)%s: %s", c->device,
+            before ? ", as before" : "", c->reason);
+}
+
 /* ---- config.json ---- */
 
 /* A driver's words may have been cut within a character. */

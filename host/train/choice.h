@@ -40,6 +40,9 @@ void lpo_choice_make(lpo_choice *c);
 /* The CPU from now on: why the device it was on is given up. */
 void lpo_choice_fall_back(lpo_choice *c, const char *why);
 
+/* To the log: where and why. Before: as the run began. */
+void lpo_choice_say(const lpo_choice *c, bool before);
+
 /* {"auto", "reason", "trials", "fallbacks", and the device of every stage}; NULL: out of memory. */
 json_t *lpo_choice_to_json(const lpo_choice *c, const lpo_place *p);
 /* The choice of a run begun earlier; false: there is none. */

@@ -365,9 +365,9 @@ static lpo_status settle_place(lpo_run *r, const json_t *saved, const lpo_choice
         lpo_choice_fall_back(c, why.msg);
         lpo_log(LPO_LOG_WARN, "placement: %s; the run goes on on the cpu", c->reason);
     } else
-        lpo_log(LPO_LOG_INFO, "placement: backbone on %s, as before: %s", c->device, c->reason);
+        lpo_choice_say(c, true);
     lpo_device_close(probe);
-    if (asked && !c->pending) lpo_log(LPO_LOG_INFO, "placement: backbone on %s: %s", c->device, c->reason);
+    if (asked && !c->pending) lpo_choice_say(c, false);
     strcpy(backbone, c->device);
     return LPO_OK;
 }

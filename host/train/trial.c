@@ -159,7 +159,7 @@ lpo_status lpo_trials(lpo_run *r, lpo_error *err) {
     }
     if (!s) {
         lpo_choice_make(c);
-        lpo_log(LPO_LOG_INFO, "placement: backbone on %s: %s", c->device, c->reason);
+        lpo_choice_say(c, false);
         strcpy(r->place.device[LPO_STAGE_backbone], c->device);
         if (best && !strcmp(c->device, c->trial[best_at].device)) {
             lpo_session_move(&r->session, best);

