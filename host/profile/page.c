@@ -159,6 +159,9 @@ void lpo_page_run(lpo_page *p, const lpo_report_run *run) {
     if (!p->status) keep(p, lpo_run_split(split, &n, run->dir, &p->err));
     if (n) lpo_page_text(p, "Where a step's time goes, by device and stage (shares of the step):");
     if (n) lpo_page_bars(p, split, n);
+    char why[LPO_RUN_WHY_BYTES];
+    lpo_run_why(why, run->dir);
+    if (*why) lpo_page_text(p, why);
 }
 
 void lpo_page_png(lpo_page *p, const void *png, size_t size_bytes, const char *alt) {

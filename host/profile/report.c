@@ -158,6 +158,22 @@ static const char *device_of(const json_t *config, const char *stage) {
     return lpo_trace_intern(strcmp(name, "auto") ? name : "cpu");
 }
 
+void lpo_run_why(char out[LPO_RUN_WHY_BYTES], const char *dir) {
+    json_t *config = NULL;
+    lpo_error ignored;
+    char *path = lpo_path_join(dir, "config.json");
+    out[0] = 0;
+    if (path && !lpo_json_load(&config, path, 1 << 20, &ignored)) {
+        const json_t *p = json_object_get(json_object_get(config, "run"), "placement");
+        const char *device = json_string_value(json_object_get(p, "backbone")),
+                   *reason = json_string_value(json_object_get(p, "reason"));
+        if (json_is_true(json_object_get(p, "auto")) && device && reason)
+            snprintf(out, LPO_RUN_WHY_BYTES, "auto put the backbone on %s: %s", device, reason);
+    }
+    json_decref(config);
+    free(path);
+}
+
 static double sum_of(const rows *r, const char *key, int first) {
     double sum = 0;
     for (int i = first; i < r->n; i++) sum += json_number_value(json_object_get(r->row[i], key));

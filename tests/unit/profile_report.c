@@ -51,6 +51,26 @@ Test(profile_report, split) {
     }
 }
 
+/* A run that says where its stages were is believed before its --place; who chose, and why, is told. */
+Test(profile_report, settled_place) {
+    lpo_report_bar bar[LPO_RUN_SPLIT];
+    char why[LPO_RUN_WHY_BYTES];
+    int n;
+    put("config.json",
+        "{\"place\":\"auto\",\"run\":{\"placement\":{\"auto\":true,\"backbone\":\"cuda\",\"reduce\":"
+        "\"cpu\",\"reason\":\"it is faster\"}}}");
+    put("timing.jsonl", "{\"step\":1,\"time/step_s\":1,\"time/forward_s\":1}\n");
+    cr_assert_eq(lpo_run_split(bar, &n, dir, NULL), LPO_OK);
+    cr_expect_str_eq(bar[3].label, "forward");
+    cr_expect_str_eq(bar[3].group, "cuda");
+    lpo_run_why(why, dir);
+    cr_expect_str_eq(why, "auto put the backbone on cuda: it is faster");
+    put("config.json", "{\"place\":\"cuda\",\"run\":{\"placement\":{\"auto\":false,\"backbone\":\"cuda\","
+                       "\"reason\":\"\"}}}");
+    lpo_run_why(why, dir);
+    cr_expect_str_eq(why, "");
+}
+
 /* Without times there is no split, and no error. */
 Test(profile_report, no_timing) {
     lpo_report_bar bar[LPO_RUN_SPLIT];
