@@ -12,17 +12,22 @@ if(OPENCL_INCLUDE)
   add_custom_command(TARGET cuda_shim POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink libcuda.so.1 ${shim_dir}/libcublasLt.so.13)
 endif()
 
-# The cases of one program once more: on a real cuda device, where one is, and through the stand-in.
+# The cases of one program once more: on a real cuda device, where one is, and through the stand-in (with ENVIRONMENT, and only the cases
+# that match FILTER).
 function(leanpo_cuda_tests program)
+  cmake_parse_arguments(A "" "ENVIRONMENT;FILTER" "" ${ARGN})
+  if(NOT A_FILTER)
+    set(A_FILTER "*")
+  endif()
   set(names ops/${program}_cuda)
   add_test(NAME ops/${program}_cuda COMMAND test_${program} --timeout 300)
   set_tests_properties(ops/${program}_cuda PROPERTIES ENVIRONMENT "LPO_TEST_GPU=cuda")
   if(TARGET cuda_shim)
     add_dependencies(test_${program} cuda_shim)
     list(APPEND names ops/${program}_standin)
-    add_test(NAME ops/${program}_standin COMMAND test_${program} --timeout 300)
+    add_test(NAME ops/${program}_standin COMMAND test_${program} --timeout 300 --filter ${A_FILTER})
     set_tests_properties(ops/${program}_standin PROPERTIES
-      ENVIRONMENT "LPO_TEST_GPU=cuda;LD_LIBRARY_PATH=${shim_dir}:$ENV{LD_LIBRARY_PATH};${ARGN}")
+      ENVIRONMENT "LPO_TEST_GPU=cuda;LD_LIBRARY_PATH=${shim_dir}:$ENV{LD_LIBRARY_PATH};${A_ENVIRONMENT}")
   endif()
   set_tests_properties(${names} PROPERTIES TIMEOUT 900 LABELS "ops;gpu" FAIL_REGULAR_EXPRESSION "LeakSanitizer: detected")
 endfunction()

@@ -193,6 +193,11 @@ static size_t bytes_of(int type) {
     return type == CUBLAS_REAL_32F ? 4 : 2;
 }
 
+static float get(const char *raw, int type, uint64_t i) {
+    if (type == CUBLAS_REAL_32F) return ((const float *)(const void *)raw)[i];
+    return lpo_bf16_to_f32(((const uint16_t *)(const void *)raw)[i]);
+}
+
 /* rows x cols of op(X) as f32, row after row. */
 static float *operand(cuda_ptr at, int type, int trans, int64_t ld, uint64_t rows, uint64_t cols) {
     const uint64_t stored_rows = trans ? cols : rows, stored_cols = trans ? rows : cols;
@@ -203,8 +208,7 @@ static float *operand(cuda_ptr at, int type, int trans, int64_t ld, uint64_t row
     for (uint64_t r = 0; r < rows; r++)
         for (uint64_t c = 0; c < cols; c++) {
             const uint64_t e = trans ? c + r * (uint64_t)ld : r + c * (uint64_t)ld;
-            x[r * cols + c] = type == CUBLAS_REAL_32F ? ((float *)(void *)raw)[e]
-                                                      : lpo_bf16_to_f32(((uint16_t *)(void *)raw)[e]);
+            x[r * cols + c] = get(raw, type, e);
         }
     free(raw);
     return x;
@@ -216,27 +220,27 @@ void shim_run_product(const shim_product *p) {
         operand(p->b, p->type_b, !p->trans_b, p->ld_b, p->cols, p->depth); /* B^T: a row for each column */
     float *bias = p->bias ? operand(p->bias, p->type_c, 0, (int64_t)p->rows, p->rows, 1) : NULL;
     float *sum = malloc(p->rows * sizeof *sum);
-    char *raw = malloc(p->rows * bytes_of(p->type_c));
+    const uint64_t ld = (uint64_t)p->ld_c, n = ld * (p->cols - 1) + p->rows;
+    char *out = malloc(n * bytes_of(p->type_c));
+    if (p->beta != 0 || ld != p->rows)
+        shim_read(out, p->c, n * bytes_of(p->type_c)); /* what lies between stays */
     for (uint64_t j = 0; j < p->cols; j++) {
-        const cuda_ptr at = p->c + j * (uint64_t)p->ld_c * bytes_of(p->type_c);
         memset(sum, 0, p->rows * sizeof *sum);
         for (uint64_t k = 0; k < p->depth; k++) {
             const float f = b[j * p->depth + k], *x = a + k * p->rows;
             for (uint64_t i = 0; i < p->rows; i++) sum[i] += f * x[i];
         }
-        if (p->beta != 0) shim_read(raw, at, p->rows * bytes_of(p->type_c));
         for (uint64_t i = 0; i < p->rows; i++) {
-            float *wide = (float *)(void *)raw + i, v = p->alpha * sum[i] + (bias ? bias[i] : 0);
-            uint16_t *half = (uint16_t *)(void *)raw + i;
-            if (p->beta != 0) v += p->beta * (p->type_c == CUBLAS_REAL_32F ? *wide : lpo_bf16_to_f32(*half));
+            float v = p->alpha * sum[i] + (bias ? bias[i] : 0);
+            if (p->beta != 0) v += p->beta * get(out, p->type_c, j * ld + i);
             if (p->type_c == CUBLAS_REAL_32F)
-                *wide = v;
+                ((float *)(void *)out)[j * ld + i] = v;
             else
-                *half = lpo_f32_to_bf16(v);
+                ((uint16_t *)(void *)out)[j * ld + i] = lpo_f32_to_bf16(v);
         }
-        shim_write(at, raw, p->rows * bytes_of(p->type_c));
     }
-    free(raw);
+    shim_write(p->c, out, n * bytes_of(p->type_c));
+    free(out);
     free(sum);
     free(bias);
     free(b);
