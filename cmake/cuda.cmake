@@ -42,8 +42,8 @@ if(cuda_toolkit)
     set(out ${CMAKE_BINARY_DIR}/cuda/${n}.fatbin)
     add_custom_command(OUTPUT ${out}
       COMMAND ${LEANPO_NVCC} -x cu --fatbin --fmad=false ${cuda_flags} -I ${CMAKE_SOURCE_DIR} -include ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h
-        -MD -MF ${out}.d -MT ${out} -o ${out} ${f}
-      DEPENDS ${f} ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h DEPFILE ${out}.d VERBATIM COMMENT "nvcc ${n}.cl")
+        -o ${out} ${f}
+      DEPENDS ${f} ${CMAKE_SOURCE_DIR}/kernels/gpu/dialect.h ${gpu_headers_${n}} VERBATIM COMMENT "nvcc ${n}.cl")
     list(APPEND cuda_images ${out})
     string(APPEND cuda_c "extern const unsigned char lpo_cuda_${n}[], lpo_cuda_${n}_end[];\n"
       "__asm__(\".pushsection .rodata,\\\"a\\\"\\n.balign 64\\nlpo_cuda_${n}: .incbin \\\"${out}\\\"\\nlpo_cuda_${n}_end: .byte 0\\n.popsection\");\n")
