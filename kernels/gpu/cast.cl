@@ -59,3 +59,13 @@ KERNEL(256, lpo_cast)(TENSOR(y), TENSOR(x), i64 n) {
     i64 i = GROUP(0) * 256 + LANE;
     if (i < n) write_any(y_base + y_at, y_type, i, read_any(x_base + x_at, x_type, i));
 }
+
+/* x as the sum of two bf16: what is left after the first, rounded again, is off by 2^-17 of x at most. */
+KERNEL(256, lpo_split)
+(TENSOR(high), TENSOR(low), TENSOR(x), i64 n) {
+    i64 i = GROUP(0) * 256 + LANE;
+    if (i >= n) return;
+    float v = GET(x, i), h = ROUND(high, v);
+    PUT(high, i, h);
+    PUT(low, i, h == v ? 0.0f : v - h);
+}

@@ -31,6 +31,7 @@ typedef struct cuda_device {
     uint32_t local_bytes[LPO_GPU_N_KERNELS]; /* allowed so far */
     cuda_gemm *gemm;                         /* NULL: the dialect's own product */
     uintptr_t workspace;
+    lpo_gpu_buffer split; /* an f32 operand as two of bf16 */
 } cuda_device;
 
 static lpo_status failed(cuda_device *d, int rc, const char *doing, lpo_error *err) {
@@ -81,6 +82,7 @@ static void end(lpo_gpu_device *g) {
         lpo_gpu_closing(g);
         cuda_gemm_destroy(d->gemm);
         if (d->workspace) cu->MemFree((cuda_ptr)d->workspace);
+        if (d->split.memory) cu->MemFree((cuda_ptr)d->split.memory);
         for (int i = 0; i < LPO_GPU_N_FILES; i++)
             if (d->module[i]) cu->ModuleUnload(d->module[i]);
         for (int i = 0; i < N_PIECES; i++) {
@@ -213,6 +215,47 @@ static int launch_kernel(cuda_device *d, const lpo_gpu_launch *l) {
                                     (unsigned)f->threads, 1, 1, l->local_bytes, d->compute, arg, NULL);
 }
 
+static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *err);
+
+static bool grow_split(cuda_device *d, size_t need_bytes) {
+    if (need_bytes <= d->split.bytes) return true;
+    if (d->split.memory) release(&d->gpu, d->split.memory);
+    d->gpu.in_use_bytes -= d->split.bytes;
+    d->split = (lpo_gpu_buffer){0};
+    if (!allocate(&d->split.memory, &d->gpu, need_bytes)) return false;
+    d->split.bytes = need_bytes;
+    d->gpu.in_use_bytes += need_bytes;
+    return true;
+}
+
+/* A product of f32 by bf16, as the gradients of logits are: cuBLASLt has none, but x = high + low in bf16 to
+ * 16 bits, and so c (+)= high b (+ bias), then c += low b. False: not such a product, nothing was queued. */
+static bool launch_split(lpo_status *s, cuda_device *d, const lpo_gpu_launch *l, lpo_error *err) {
+    const lpo_gpu_tensor *c = &l->tensor[0], *a = &l->tensor[1], *b = &l->tensor[2];
+    const int at = a->dtype == LPO_F32 ? 1 : 2;
+    const int64_t rows = at == 1 ? l->n[0] : l->n[1], cols = l->n[2];
+    const int64_t row = at == 1 ? l->n[3] : l->n[6], col = at == 1 ? l->n[4] : l->n[5], n = rows * cols;
+    const size_t half_bytes = ((size_t)n * 2 + 255) / 256 * 256;
+    if (a->dtype == b->dtype || c->dtype != LPO_F32 || n == 0) return false;
+    if (!(row == 1 && col == rows) && !(col == 1 && row == cols)) return false; /* gaps */
+    if (!grow_split(d, 2 * half_bytes)) return false;
+    const lpo_gpu_tensor high = {&d->split, 0, LPO_BF16}, low = {&d->split, half_bytes, LPO_BF16};
+    lpo_gpu_launch first = *l, second = *l;
+    first.tensor[at] = high;
+    second.tensor[at] = low;
+    second.tensor[3] = (lpo_gpu_tensor){0}; /* the bias was added */
+    second.n[8] = 1;
+    *s = launch(&d->gpu,
+                &(lpo_gpu_launch){.kernel = LPO_GPU_SPLIT,
+                                  .groups = {(uint32_t)((n + 255) / 256), 1, 1},
+                                  .tensor = {high, low, l->tensor[at]},
+                                  .n = {n}},
+                err);
+    if (!*s) *s = launch(&d->gpu, &first, err);
+    if (!*s) *s = launch(&d->gpu, &second, err);
+    return true;
+}
+
 static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *err) {
     enum { MOST_ROWS = 65535 }; /* of groups in dimensions 1 and 2 */
     cuda_device *d = (cuda_device *)g;
@@ -224,7 +267,8 @@ static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *
         if (rc < 0)
             return lpo_fail(err, LPO_EDEVICE, "cuda %.80s: a product of cuBLASLt failed with its status %d",
                             d->found->name, -rc);
-        if (rc == 0) return LPO_OK;
+        lpo_status s = LPO_OK;
+        if (rc == 0 || launch_split(&s, d, l, err)) return s;
     }
     if (l->groups[0] > INT32_MAX || l->groups[1] > MOST_ROWS || l->groups[2] > MOST_ROWS)
         return lpo_fail(err, LPO_ELIMIT,
@@ -314,6 +358,7 @@ static lpo_status cuda_open(lpo_device **out, int index, lpo_error *err) {
         return s;
     }
     open_gemm(d);
+    if (d->gemm) d->gpu.products = LPO_GPU_PRODUCTS_WHERE_LONG;
     lpo_status s = lpo_gpu_opened(&d->gpu, err);
     if (!s) *out = (lpo_device *)d;
     return s;
