@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rank.c -- see rank.h. Ranks take the place of the values, so that four bytes a value are all it needs
- * beside them; a resample is a walk over random groups. */
+ * beside them; a resample is a walk over random groups, with random numbers of its own. */
 #include "align/rank.h"
 
 #include "base/rng.h"
@@ -55,13 +55,15 @@ static void interval(lpo_rank_correlation *out, const double *x, const double *y
                      int n_resamples, uint64_t seed) {
     const size_t n_groups = out->n / group;
     int n = 0;
+#pragma omp parallel for schedule(dynamic)
     for (int b = 0; b < n_resamples; b++) {
         lpo_rng rng = lpo_rng_init(seed, (uint64_t)b);
         sums s = {0};
         for (size_t g = 0; g < n_groups; g++) add(&s, x, y, lpo_rng_below(&rng, (uint32_t)n_groups), group);
-        const double r = correlation(&s, (double)out->n);
-        if (isfinite(r)) draws[n++] = r;
+        draws[b] = correlation(&s, (double)out->n);
     }
+    for (int b = 0; b < n_resamples; b++)
+        if (isfinite(draws[b])) draws[n++] = draws[b];
     if (!n) return;
     qsort(draws, (size_t)n, sizeof *draws, ascending);
     out->low = draws[(int)(.025 * (n - 1) + .5)];

@@ -259,7 +259,11 @@ static lpo_status run(pairs_run *r, lpo_progress_fn *progress, void *user, lpo_e
     return s ? s : committed;
 }
 
-static void close_all(pairs_run *r) {
+/* What answers and scores; not needed for the summary, which may want that memory for its ranks. */
+static void close_model(pairs_run *r) {
+    lpo_generator_stats g;
+    if (r->gen) lpo_generator_get_stats(&g, r->gen), r->n_new_tokens = g.new_tokens;
+    if (r->views) r->n_decoded = lpo_view_store_decoded(r->views);
     lpo_generator_destroy(r->gen); /* before the clips it borrows */
     for (int i = 0; r->ring && i < r->depth; i++) {
         if (r->ring[i].arena && r->ring[i].judge_arena) pairs_block_clear(r, &r->ring[i]);
@@ -269,11 +273,20 @@ static void close_all(pairs_run *r) {
     free(r->ring);
     lpo_view_store_destroy(r->views);
     lpo_engine_close(&r->engine);
+    lpo_session_close(&r->session);
+    r->gen = NULL;
+    r->ring = NULL;
+    r->views = NULL;
+    r->engine = (lpo_engine){0};
+    r->session = (lpo_session){0};
+}
+
+static void close_all(pairs_run *r) {
+    close_model(r);
     lpo_judge_destroy(r->judge);
     pairs_files_close(r);
     lpo_record_reader_close(r->reader);
     lpo_prompts_close(&r->prompts);
-    lpo_session_close(&r->session);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
 }
@@ -291,6 +304,7 @@ lpo_status lpo_pairs(lpo_pairs_result *out, const lpo_pairs_options *o, lpo_prog
     s = open_inputs(&r, &finished, err);
     if (!s && !finished) s = open_model(&r, err);
     if (!s && !finished) s = run(&r, progress, user, err);
+    close_model(&r);
     if (!s) s = pairs_files_finish(out, &r, err);
     close_all(&r);
     return s;

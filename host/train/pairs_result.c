@@ -180,8 +180,6 @@ static lpo_status correlate(lpo_pairs_result *out, const pairs_run *r, const cha
 lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *candidates, lpo_error *err) {
     const pairs_counts *c = &r->counts;
     const double n = (double)c->n_pairs, s = lpo_now_s() - r->start_s;
-    lpo_generator_stats g = {0};
-    if (r->gen) lpo_generator_get_stats(&g, r->gen);
     *out = (lpo_pairs_result){.n_questions = c->n_questions,
                               .n_pairs = c->n_pairs,
                               .n_gap = c->n_dropped[PAIRS_GAP],
@@ -189,7 +187,7 @@ lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *ca
                               .n_empty = c->n_dropped[PAIRS_EMPTY],
                               .n_judge = c->n_dropped[PAIRS_JUDGE],
                               .n_bad = c->n_bad,
-                              .n_decoded = r->views ? lpo_view_store_decoded(r->views) : 0,
+                              .n_decoded = r->n_decoded,
                               .trust_chosen = c->trust[PAIRS_WINNER] / n,
                               .trust_rejected = c->trust[PAIRS_LOSER] / n,
                               .reward_chosen = c->reward[PAIRS_WINNER] / n,
@@ -198,7 +196,7 @@ lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *ca
                               .judge = c->judge,
                               .seconds = s,
                               .questions_per_s = (double)(c->n_questions - r->questions_before) / s,
-                              .tokens_per_s = (double)g.new_tokens / s};
+                              .tokens_per_s = (double)r->n_new_tokens / s};
     return correlate(out, r, candidates, err);
 }
 
