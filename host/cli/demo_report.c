@@ -20,9 +20,26 @@ static void show(char out[64], demo_stat t) {
         snprintf(out, 64, "%+.3f", t.mean);
 }
 
+/* Two rows: LeanPO and DPO where both have the same margin. Returns how many it wrote. */
+static int matched_rows(lpo_report_row *rows, double *margin, const demo *d) {
+    static char text[2][3][64];
+    static const int cell[] = {DEMO_LEANPO_1E4, DEMO_DPO_1E4};
+    demo_stat chosen[2];
+    if (!demo_matched(&chosen[0], &chosen[1], margin, d, cell[0], cell[1])) return 0;
+    for (int k = 0; k < 2; k++) {
+        snprintf(text[k][0], 64, "%s, at margin %.3f", demo_cells[cell[k]].name, *margin);
+        show(text[k][1], chosen[k]);
+        snprintf(text[k][2], 64, "%+.3f", chosen[k].mean - *margin);
+        rows[k] =
+            (lpo_report_row){{text[k][0], demo_cells[cell[k]].learning_rate, "", text[k][1], text[k][2]}};
+    }
+    return 2;
+}
+
 static void write_table(lpo_page *p, const demo *d) {
     static char text[DEMO_CELLS][3][64];
-    lpo_report_row rows[DEMO_CELLS + 1] = {
+    double margin = 0;
+    lpo_report_row rows[DEMO_CELLS + 3] = {
         {{"trained on the pairs", "learning rate", "accuracy change", "chosen", "rejected"}}};
     int n = 1;
     for (int c = 0; demo_cells[c].name; c++) {
@@ -33,22 +50,18 @@ static void write_table(lpo_page *p, const demo *d) {
         rows[n++] = (lpo_report_row){
             {demo_cells[c].name, demo_cells[c].learning_rate, text[c][0], text[c][1], text[c][2]}};
     }
+    const int n_matched = matched_rows(rows + n, &margin, d);
+    n += n_matched;
     lpo_page_heading(p, "What each objective does to accuracy and likelihood");
     lpo_page_table(p, rows, n);
     lpo_page_text(
         p, "Chosen and rejected: change of the mean log-probability per token (nats) of the winning and the "
            "losing answers of pairs nobody trains on, since before preference training. ± is the standard "
            "deviation over seeds.");
-    demo_stat a, b;
-    double m;
-    char line[400];
-    if (!demo_matched(&a, &b, &m, d, DEMO_LEANPO_1E4, DEMO_DPO_1E4)) return;
-    snprintf(line, sizeof line,
-             "At equal learning rate is not at equal progress: read where both have reached the same margin "
-             "(%.3f nats "
-             "per token), chosen stands at %+.3f for LeanPO and %+.3f for DPO.",
-             m, a.mean, b.mean);
-    lpo_page_text(p, line);
+    if (n_matched)
+        lpo_page_text(
+            p, "Equal learning rate is not equal progress: the last two rows are read where LeanPO and DPO "
+               "have the same margin (chosen less rejected, nats per token), each on its way to the end.");
 }
 
 /* Mean over seeds with a band of one standard deviation. */
@@ -232,18 +245,19 @@ static void write_thumb(lpo_page *p, const demo *d, const json_t *pair) {
     char *before = answer_of(d, s->sft_model, video, prompt),
          *after = answer_of(d, s->leanpo_model, video, prompt);
     lpo_page_png(p, png, size, "eight frames of the video");
-    const lpo_report_row rows[] = {
-        {{"prompt", "winner", "loser", "answer after SFT", "answer after LeanPO"}},
-        {{prompt, json_string_value(json_object_get(pair, "chosen")),
-          json_string_value(json_object_get(pair, "rejected")), before ? before : "-", after ? after : "-"}}};
-    lpo_page_table(p, rows, 2);
+    const lpo_report_row rows[] = {{{"prompt", prompt}},
+                                   {{"winner", json_string_value(json_object_get(pair, "chosen"))}},
+                                   {{"loser", json_string_value(json_object_get(pair, "rejected"))}},
+                                   {{"answer after SFT", before ? before : "-"}},
+                                   {{"answer after LeanPO", after ? after : "-"}}};
+    lpo_page_table(p, rows, 5);
     free(after);
     free(before);
     free(png);
 }
 
 static void write_thumbs(lpo_page *p, const demo *d) {
-    char path[DEMO_PATH + 64], seen[N_THUMBS][32];
+    char path[DEMO_PATH + 64], seen[N_THUMBS][2][64]; /* type, video */
     snprintf(path, sizeof path, "%s/pairs.probe.jsonl", d->seed[0].world);
     FILE *f = fopen(path, "r");
     char *line = NULL;
@@ -252,11 +266,13 @@ static void write_thumbs(lpo_page *p, const demo *d) {
     lpo_page_heading(p, "Three pairs nobody trained on");
     while (f && n < N_THUMBS && getline(&line, &cap, f) > 0) {
         json_t *o = json_loads(line, 0, NULL);
-        const char *type = json_string_value(json_object_get(o, "type"));
-        bool fresh = type != NULL;
-        for (int i = 0; i < n && type; i++) fresh &= strcmp(seen[i], type) != 0;
+        const char *type = json_string_value(json_object_get(o, "type")),
+                   *video = json_string_value(json_object_get(o, "video"));
+        bool fresh = type && video;
+        for (int i = 0; i < n && fresh; i++) fresh = strcmp(seen[i][0], type) && strcmp(seen[i][1], video);
         if (fresh) {
-            snprintf(seen[n++], sizeof seen[0], "%s", type);
+            snprintf(seen[n][0], sizeof seen[n][0], "%s", type);
+            snprintf(seen[n++][1], sizeof seen[0][1], "%s", video);
             write_thumb(p, d, o);
         }
         json_decref(o);

@@ -81,7 +81,7 @@ static lpo_status axes(lpo_writer *w, range rx, range ry, const char *x_label, l
     for (double x = ceil(rx.lo / rx.step) * rx.step; x <= rx.hi * (1 + 1e-12) && !s; x += rx.step)
         s = lpo_writer_printf(w, err,
                               "<text class=\"t\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n",
-                              px(rx, x), H - BOTTOM + 16, x);
+                              px(rx, x), H - BOTTOM + 16, fabs(x) < rx.step / 1e6 ? 0 : x);
     if (!s)
         s = lpo_writer_printf(w, err,
                               "<text class=\"t\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
