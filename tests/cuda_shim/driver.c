@@ -4,6 +4,7 @@
 
 #include "device/opencl/api.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,11 +109,20 @@ static int ready(void) {
     if (shim.lost) return shim.lost;
     return current ? OK : INVALID_CONTEXT;
 }
+/* One thread at a time: several may each drive a device of their own. */
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
+static int shut(void) {
+    return pthread_mutex_lock(&door);
+}
+static void open_again(int *unused) {
+    (void)unused;
+    pthread_mutex_unlock(&door);
+}
+#define ALONE __attribute__((cleanup(open_again), unused)) int alone = shut()
 #define READY                                                                                                \
-    do {                                                                                                     \
-        int ready_rc = ready();                                                                              \
-        if (ready_rc) return ready_rc;                                                                       \
-    } while (0)
+    ALONE;                                                                                                   \
+    const int ready_rc = ready();                                                                            \
+    if (ready_rc) return ready_rc
 
 static memory *memory_of(cuda_ptr at, size_t size_bytes) {
     for (memory *m = shim.memory; m; m = m->next)
@@ -163,6 +173,7 @@ static void run_launch(const work *w) {
     cl_uint at = 0;
     if (++shim.launches == shim_number("FAIL_LAUNCH", 0)) {
         shim.lost = (int)shim_number("FAIL_CODE", CUDA_E_ILLEGAL_ADDRESS);
+        cl->clFinish(shim.queue); /* what came before runs no longer when the process ends */
         return;
     }
     for (int i = 0; i < f->n_tensors; i++) {
@@ -253,6 +264,7 @@ static int is_used(const memory *m, const pinned *p) {
 
 SHIM_EXPORT int cuInit(unsigned flags);
 int cuInit(unsigned flags) {
+    ALONE;
     (void)flags;
     const int rc = (int)shim_number("INIT", 0);
     if (rc) return rc;
@@ -340,6 +352,7 @@ int cuDeviceTotalMem_v2(size_t *size_bytes, int device) {
 
 SHIM_EXPORT int cuDevicePrimaryCtxRetain(cuda_context *context, int device);
 int cuDevicePrimaryCtxRetain(cuda_context *context, int device) {
+    ALONE;
     const opencl_found *f = &shim.set->device[0];
     cl_int rc;
     if (!shim.initialized || device) return NOT_INITIALIZED;
@@ -357,6 +370,7 @@ int cuDevicePrimaryCtxRetain(cuda_context *context, int device) {
 /* The last owner leaves nothing behind; a device that was lost owes nothing. */
 SHIM_EXPORT int cuDevicePrimaryCtxRelease_v2(int device);
 int cuDevicePrimaryCtxRelease_v2(int device) {
+    ALONE;
     const opencl_api *cl = &shim.set->cl;
     if (!shim.retained || device) return INVALID_CONTEXT;
     if (--shim.retained) return OK;
@@ -364,6 +378,7 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
         shim_abort("left behind: memory%s, pinned memory%s, streams%s, %d events, %d modules",
                    shim.memory ? ": yes" : ": no", shim.pinned ? ": yes" : ": no",
                    shim.stream ? ": yes" : ": no", shim.events, shim.modules);
+    cl->clFinish(shim.queue);
     for (int i = 0; i < LPO_GPU_N_KERNELS; i++) {
         if (shim.kernel[i]) cl->clReleaseKernel(shim.kernel[i]);
         shim.kernel[i] = NULL;
@@ -421,6 +436,7 @@ int cuMemAlloc_v2(cuda_ptr *at, size_t size_bytes) {
 
 SHIM_EXPORT int cuMemFree_v2(cuda_ptr at);
 int cuMemFree_v2(cuda_ptr at) {
+    ALONE;
     for (memory **p = &shim.memory; *p; p = &(*p)->next) {
         memory *m = *p;
         if (m->at != at) continue;
@@ -446,6 +462,7 @@ int cuMemHostAlloc(void **at, size_t size_bytes, unsigned flags) {
 
 SHIM_EXPORT int cuMemFreeHost(void *at);
 int cuMemFreeHost(void *at) {
+    ALONE;
     for (pinned **p = &shim.pinned; *p; p = &(*p)->next) {
         pinned *m = *p;
         if (m->at != at) continue;
@@ -503,6 +520,7 @@ int cuStreamCreate(cuda_stream *out, unsigned flags) {
 
 SHIM_EXPORT int cuStreamDestroy_v2(cuda_stream s);
 int cuStreamDestroy_v2(cuda_stream s) {
+    ALONE;
     for (cuda_stream *p = &shim.stream; *p; p = &(*p)->next) {
         if (*p != s) continue;
         if (s->first && !shim.lost) shim_abort("a stream is destroyed that has work to do");
@@ -545,6 +563,7 @@ int cuEventCreate(cuda_event *e, unsigned flags) {
 
 SHIM_EXPORT int cuEventDestroy_v2(cuda_event e);
 int cuEventDestroy_v2(cuda_event e) {
+    ALONE;
     if (e->reached < e->recorded && !shim.lost) shim_abort("an event is destroyed before it is reached");
     free(e);
     shim.events--;
@@ -584,6 +603,7 @@ int cuModuleLoadData(cuda_module *out, const void *image) {
 
 SHIM_EXPORT int cuModuleUnload(cuda_module m);
 int cuModuleUnload(cuda_module m) {
+    ALONE;
     free(m);
     shim.modules--;
     return shim.lost;
