@@ -48,8 +48,21 @@ static void begin(demo_seed *s, const char *name) {
     s->started = demo_now();
     fprintf(stderr, "== seed %llu: %s\n", (unsigned long long)s->seed, name);
 }
+/* A stage's time is that of all the processes that worked on it. */
 static void end(demo_seed *s) {
-    s->seconds[s->n_stages++] = demo_now() - s->started;
+    char path[DEMO_PATH + 64];
+    snprintf(path, sizeof path, "%s/seconds.json", s->dir);
+    json_t *o = json_load_file(path, 0, NULL);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        o = json_object();
+    }
+    const char *name = s->stage[s->n_stages];
+    const double seconds = json_number_value(json_object_get(o, name)) + demo_now() - s->started;
+    json_object_set_new(o, name, json_real(seconds));
+    json_dump_file(o, path, JSON_INDENT(1)); /* not worth failing for */
+    json_decref(o);
+    s->seconds[s->n_stages++] = seconds;
 }
 
 /* keys: name, value, name, value, ..., NULL; a NULL value leaves the default. */
