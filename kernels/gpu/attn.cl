@@ -11,35 +11,12 @@
 #define FEW 8 /* rows that stream past a tile in backward */
 #define EIGHTS 8
 
-/* The sequence that a row lies in: the last that begins at or before it. */
-FN i64 sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
-    i64 low = 0, high = n_seq;
-    while (high - low > 1) {
-        i64 mid = (low + high) / 2;
-        if (cu[mid] <= row)
-            low = mid;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-/* The keys that query `row` sees: [to[0], to[1]) of its own sequence and [to[2], to[3]) of the rows it goes on from.
- * Inside 0..rows whatever the tables say; empty for a row past the end. */
+/* lpo_view_of, into the group's memory. */
 FN void view_of(LOCAL_PTR int *to, const GLOBAL int *cu, const GLOBAL int *prefix, i64 n_seq, i64 row, i64 rows,
                 i64 causal) {
-    i64 s = sequence_of(cu, n_seq, row), a = lpo_max(0, lpo_min(rows, cu[s])),
-        b = lpo_max(a, lpo_min(rows, cu[s + 1])), pa = 0, pb = 0;
-    if (causal) b = lpo_min(b, row + 1);
-    if (prefix) {
-        pa = lpo_max(0, lpo_min(rows, prefix[2 * s]));
-        pb = lpo_max(pa, lpo_min(rows, pa + prefix[2 * s + 1]));
-    }
-    if (row >= rows) b = a, pb = pa;
-    to[0] = (int)a;
-    to[1] = (int)b;
-    to[2] = (int)pa;
-    to[3] = (int)pb;
+    int view[4];
+    lpo_view_of(view, cu, prefix, n_seq, row, rows, causal);
+    for (int i = 0; i < 4; i++) to[i] = view[i];
 }
 
 FN bool sees(LOCAL_PTR int *view, i64 key) {
@@ -227,8 +204,8 @@ KERNEL(64, lpo_attn_dkv)
     LOAD(v, ROWS, qkv, tile, width, v_at)
     BARRIER;
     /* Queries see backwards only, but for their own sequence when not causal. */
-    i64 s = sequence_of(AT(int, cu), n_seq, tile), begin = causal ? tile : lpo_max(0, lpo_min(rows, AT(int, cu)[s]));
-    i64 last = sequence_of(AT(int, cu), n_seq, lpo_min(rows, tile + ROWS) - 1);
+    i64 s = lpo_sequence_of(AT(int, cu), n_seq, tile), begin = causal ? tile : lpo_max(0, lpo_min(rows, AT(int, cu)[s]));
+    i64 last = lpo_sequence_of(AT(int, cu), n_seq, lpo_min(rows, tile + ROWS) - 1);
     i64 stop = HAS(prefix) ? rows : lpo_min(rows, AT(int, cu)[last + 1]);
     float8 acc_k[EIGHTS], acc_v[EIGHTS];
     for (int x = 0; x < EIGHTS; x++) acc_k[x] = acc_v[x] = SET8(0.0f);

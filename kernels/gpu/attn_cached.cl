@@ -4,22 +4,10 @@
  * owns one new row of one head and passes over its keys 64 at a time. Tables are clamped to the cache. */
 #define COLUMNS 4 /* of 64: d <= 256 */
 
-FN i64 sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
-    i64 low = 0, high = n_seq;
-    while (high - low > 1) {
-        i64 mid = (low + high) / 2;
-        if (cu[mid] <= row)
-            low = mid;
-        else
-            high = mid;
-    }
-    return low;
-}
-
 KERNEL(64, lpo_attn_append)
 (TENSOR(cache), TENSOR(qkv), TENSOR(cu), TENSOR(slot), TENSOR(past), i64 n_seq, i64 n_q, i64 kv, i64 d,
  i64 max_len, i64 cache_rows) {
-    i64 row = GROUP(0), s = sequence_of(AT(int, cu), n_seq, row);
+    i64 row = GROUP(0), s = lpo_sequence_of(AT(int, cu), n_seq, row);
     i64 at = (i64)AT(int, slot)[s] * max_len + AT(int, past)[s] + row - AT(int, cu)[s];
     if (at < 0 || at >= cache_rows) return;
     for (i64 i = LANE; i < 2 * kv; i += 64)
@@ -30,7 +18,7 @@ KERNEL(64, lpo_attn_cached)
 (TENSOR(o), TENSOR(cache), TENSOR(qkv), TENSOR(cu), TENSOR(slot), TENSOR(past), i64 n_seq, i64 n_q, i64 n_kv,
  i64 d, i64 max_len, i64 cache_rows, double scale) {
     LOCAL float q[256], p[64], buf[64];
-    i64 row = GROUP(0), head = GROUP(1), kv = n_kv * d, s = sequence_of(AT(int, cu), n_seq, row);
+    i64 row = GROUP(0), head = GROUP(1), kv = n_kv * d, s = lpo_sequence_of(AT(int, cu), n_seq, row);
     i64 base = lpo_max(0, lpo_min(cache_rows - 1, (i64)AT(int, slot)[s] * max_len));
     i64 n = lpo_min(cache_rows - base, AT(int, past)[s] + row - AT(int, cu)[s] + 1);
     i64 k_at = base * 2 * kv + head / (n_q / n_kv) * d, v_at = k_at + kv;

@@ -206,6 +206,36 @@ FN i64 lpo_max(i64 a, i64 b) {
     return a > b ? a : b;
 }
 
+/* The sequence that a row lies in: the last that begins at or before it. */
+FN i64 lpo_sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
+    i64 low = 0, high = n_seq;
+    while (high - low > 1) {
+        i64 mid = (low + high) / 2;
+        if (cu[mid] <= row)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* The keys that query `row` sees: [to[0], to[1]) of its own sequence and [to[2], to[3]) of the rows it goes on
+ * from. Inside 0..rows whatever the tables say; empty for a row past the end. */
+FN void lpo_view_of(int *to, const GLOBAL int *cu, const GLOBAL int *prefix, i64 n_seq, i64 row, i64 rows, i64 causal) {
+    i64 s = lpo_sequence_of(cu, n_seq, row), a = lpo_max(0, lpo_min(rows, cu[s])),
+        b = lpo_max(a, lpo_min(rows, cu[s + 1])), pa = 0, pb = 0;
+    if (causal) b = lpo_min(b, row + 1);
+    if (prefix) {
+        pa = lpo_max(0, lpo_min(rows, prefix[2 * s]));
+        pb = lpo_max(pa, lpo_min(rows, pa + prefix[2 * s + 1]));
+    }
+    if (row >= rows) b = a, pb = pa;
+    to[0] = (int)a;
+    to[1] = (int)b;
+    to[2] = (int)pa;
+    to[3] = (int)pb;
+}
+
 /* Sum over a group of `threads` items (a power of two); all of them get it. buf: one float an item. */
 FN float lpo_group_sum(LOCAL_PTR float *buf, int threads, int lane, float v) {
     buf[lane] = v;

@@ -30,7 +30,6 @@
     X(SQNORM_ADD, sqnorm, "lpo_sqnorm_add", 64, 2, 1, 0)                                                     \
     X(FILL, cast, "lpo_fill", 256, 1, 1, 1)                                                                  \
     X(CAST, cast, "lpo_cast", 256, 2, 1, 0)                                                                  \
-    X(SPLIT, cast, "lpo_split", 256, 3, 1, 0)                                                                \
     X(CHECK_IDS, check, "lpo_check_ids", 64, 2, 4, 0)                                                        \
     X(CHECK_CU, check, "lpo_check_cu", 64, 2, 3, 0)                                                          \
     X(CHECK_PREFIX, check, "lpo_check_prefix", 64, 3, 2, 0)                                                  \
@@ -44,6 +43,9 @@
     X(ATTN_DELTA, attn, "lpo_attn_delta", 64, 3, 3, 0)                                                       \
     X(ATTN_DQ, attn, "lpo_attn_dq", 64, 7, 6, 1)                                                             \
     X(ATTN_DKV, attn, "lpo_attn_dkv", 64, 7, 6, 1)                                                           \
+    X(SCORES_SOFTMAX, scores, "lpo_scores_softmax", 256, 5, 5, 1)                                            \
+    X(SCORES_GRAD, scores, "lpo_scores_grad", 256, 8, 5, 1)                                                  \
+    X(SCORES_PUT, scores, "lpo_scores_put", 64, 2, 3, 0)                                                     \
     X(ATTN_APPEND, attn_cached, "lpo_attn_append", 64, 5, 6, 0)                                              \
     X(ATTN_CACHED, attn_cached, "lpo_attn_cached", 64, 6, 6, 1)                                              \
     X(PREP_RGB, preprocess, "lpo_prep_rgb", 64, 2, 8, 0)                                                     \
@@ -77,6 +79,7 @@ typedef enum lpo_gpu_kernel {
     X(few)                                                                                                   \
     X(logprob)                                                                                               \
     X(attn)                                                                                                  \
+    X(scores)                                                                                                \
     X(attn_cached)                                                                                           \
     X(preprocess)                                                                                            \
     X(reduce)
@@ -88,7 +91,7 @@ typedef enum lpo_gpu_file {
         LPO_GPU_N_FILES
 } lpo_gpu_file;
 
-enum { LPO_GPU_MAX_TENSORS = 7, LPO_GPU_MAX_INTS = 9, LPO_GPU_MAX_REALS = 8 };
+enum { LPO_GPU_MAX_TENSORS = 8, LPO_GPU_MAX_INTS = 9, LPO_GPU_MAX_REALS = 8 };
 
 typedef struct lpo_gpu_kernel_form {
     const char *name;
@@ -130,11 +133,20 @@ typedef enum lpo_gpu_fault {
     LPO_GPU_FAULT_PREFIX
 } lpo_gpu_fault;
 
+/* Whether attention is computed by whole products: where the device's products leave its other arithmetic far
+ * behind; always, and in small pieces, is for tests. */
+typedef enum lpo_gpu_products {
+    LPO_GPU_PRODUCTS_NEVER,
+    LPO_GPU_PRODUCTS_WHERE_LONG,
+    LPO_GPU_PRODUCTS_ALWAYS
+} lpo_gpu_products;
+
 typedef struct lpo_gpu_call {
     lpo_op op;
     lpo_kcall k; /* data: the driver's handle of the buffer, NULL: absent; scratch: unused */
     size_t offset_bytes[LPO_MAX_ARGS];
     lpo_gpu_tensor scratch, status;
+    lpo_gpu_products products;
     int (*emit)(void *ctx, const lpo_gpu_launch *l); /* negative stops; NULL: check only */
     void *ctx;
     size_t scratch_bytes; /* out: what the call needs, also when only checked */

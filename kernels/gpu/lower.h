@@ -24,6 +24,13 @@ typedef struct lpo_gpu_gemm {
     bool add;
 } lpo_gpu_gemm;
 int lpo_gpu_gemm_go(lpo_gpu_call *c, const lpo_gpu_gemm *g);
+/* Attention (lower_attn.c), and its form by whole products (lower_scores.c). */
+typedef struct lpo_gpu_heads {
+    int64_t n_q, n_kv, d, width, rows, n_seq;
+} lpo_gpu_heads;
+bool lpo_gpu_by_products(const lpo_gpu_call *c, const lpo_gpu_heads *h);
+int lpo_gpu_scores_go(lpo_gpu_call *c, const lpo_gpu_heads *h);
+int lpo_gpu_scores_bwd_go(lpo_gpu_call *c, const lpo_gpu_heads *h, lpo_gpu_tensor delta);
 /* out[cols] += column sums of x[rows,cols]; part: scratch of lpo_gpu_blocks(rows)*cols floats. */
 int lpo_gpu_columns_go(lpo_gpu_call *c, lpo_gpu_tensor out, lpo_gpu_tensor x, lpo_gpu_tensor part,
                        int64_t rows, int64_t cols);

@@ -4,9 +4,7 @@
 
 enum { TILE = 16, FEW = 8, MAX_HEAD = 256 }; /* of attn.cl */
 
-typedef struct heads {
-    int64_t n_q, n_kv, d, width, rows, n_seq;
-} heads;
+typedef lpo_gpu_heads heads;
 
 static bool heads_of(heads *h, const lpo_gpu_call *c, const lpo_karg *qkv, const lpo_karg *cu) {
     *h =
@@ -48,6 +46,7 @@ int lpo_gpu_lower_attn(lpo_gpu_call *c) {
     int rc = check_cu(c, &h, 3);
     if (!rc) rc = check_prefix(c, &h, 3, 4);
     if (rc || h.rows == 0) return rc;
+    if (lpo_gpu_by_products(c, &h)) return lpo_gpu_scores_go(c, &h);
     return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_ATTN,
                                           .groups = {lpo_gpu_groups(h.rows, TILE), (uint32_t)h.n_q},
                                           .local_bytes = local_bytes(&h, 2 * TILE),
@@ -74,6 +73,8 @@ int lpo_gpu_lower_attn_bwd(lpo_gpu_call *c) {
                                         .groups = {lpo_gpu_groups(h.rows * h.n_q, 64)},
                                         .tensor = {delta, lpo_gpu_arg(c, 1), lpo_gpu_arg(c, 3)},
                                         .n = {h.rows, h.n_q, h.d}});
+    if (rc) return rc;
+    if (lpo_gpu_by_products(c, &h)) return lpo_gpu_scores_bwd_go(c, &h, delta);
     for (int pass = 0; pass < 2 && !rc; pass++)
         rc = lpo_gpu_go(
             c, (lpo_gpu_launch){.kernel = pass ? LPO_GPU_ATTN_DKV : LPO_GPU_ATTN_DQ,

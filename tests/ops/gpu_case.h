@@ -7,6 +7,7 @@
 #define LPO_TESTS_GPU_CASE_H
 #define CASE_DEVICE
 #include "../unit/kernels_case.h"
+#include "device/gpu/gpu.h"
 #include "gpu_open.h"
 
 static void case_close(void);
@@ -15,6 +16,9 @@ static lpo_device *case_open;
 static lpo_device *case_device(void) {
     if (case_open) return case_open;
     case_open = gpu_open();
+#ifdef CASE_PRODUCTS
+    ((lpo_gpu_device *)case_open)->products = CASE_PRODUCTS;
+#endif
     atexit(case_close);
     return case_open;
 }

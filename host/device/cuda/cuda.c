@@ -358,6 +358,7 @@ static lpo_status cuda_open(lpo_device **out, int index, lpo_error *err) {
         return s;
     }
     open_gemm(d);
+    if (d->gemm) d->gpu.products = LPO_GPU_PRODUCTS_WHERE_LONG;
     lpo_status s = lpo_gpu_opened(&d->gpu, err);
     if (!s) *out = (lpo_device *)d;
     return s;

@@ -175,6 +175,7 @@ static void call_of(lpo_gpu_call *c, const lpo_step *s) {
 bool lpo_gpu_supports(lpo_device *dev, const lpo_step *s) {
     lpo_gpu_call c;
     call_of(&c, s);
+    c.products = ((lpo_gpu_device *)dev)->products;
     return !lpo_gpu_lower(&c) && c.local_bytes + LPO_GPU_STATIC_LOCAL <= ((lpo_gpu_device *)dev)->local_bytes;
 }
 
@@ -205,6 +206,7 @@ lpo_status lpo_gpu_submit(lpo_device *dev, const lpo_step *step, lpo_error *err)
     lpo_status s = alive(d, err);
     if (s) return s;
     call_of(&c, step);
+    c.products = d->products;
     for (int i = 0; i < op_of[step->op].n_args; i++) {
         const lpo_karg *a = &c.k.arg[i];
         if (!a->data) continue;

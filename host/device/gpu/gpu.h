@@ -46,6 +46,7 @@ struct lpo_gpu_device {
     const lpo_gpu_backend *backend;
     lpo_device_info info;
     uint64_t alloc_bytes, local_bytes; /* the most at once; of a group's memory */
+    lpo_gpu_products products;
     /* ---- */
     uint64_t free_bytes; /* of the device, when `allocate` last refused; 0: unknown */
     lpo_gpu_buffer scratch, status;
