@@ -4,6 +4,7 @@
  *
  * The table of drivers is this program's own: "cpu" and "gpu" are both the CPU's driver, so that they compute
  * the same bits, with faults on demand and a delay at each submit that makes either the slower one. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "device/cpu/cpu.h"
@@ -25,7 +26,7 @@
 /* ---- devices that fail on demand ---- */
 
 static struct faults {
-    int cpu_delay_us, gpu_delay_us; /* at each submit */
+    int cpu_times, gpu_times; /* as slow as it is, at each submit */
     bool gpu_is_cpu, gpu_closed, gpu_cannot;
     size_t gpu_bytes;      /* 0: as many as there are */
     int lose_at;           /* the GPU's submit that fails, and all after it; 0: none */
@@ -41,13 +42,20 @@ static int one(void) {
     return 1;
 }
 
+/* In proportion, so that no load of the machine and no sanitizer turns the order round. */
+static lpo_status slowly(int times, lpo_device *d, const lpo_step *s, lpo_error *e) {
+    const double begin = lpo_now_s();
+    lpo_status st = lpo_driver_cpu.submit(d, s, e);
+    if (times > 1) usleep((unsigned)(1e6 * (times - 1) * (lpo_now_s() - begin)));
+    return st;
+}
+
 static lpo_status cpu_submit(lpo_device *d, const lpo_step *s, lpo_error *err) {
     n_submits++;
     if (lost) n_cpu_after_loss++;
     if (faults.kill_at && (faults.kill_after_loss ? n_cpu_after_loss : n_submits) == faults.kill_at)
         raise(SIGKILL);
-    if (faults.cpu_delay_us) usleep((unsigned)faults.cpu_delay_us);
-    return lpo_driver_cpu.submit(d, s, err);
+    return slowly(faults.cpu_times, d, s, err);
 }
 
 static lpo_status gpu_submit(lpo_device *d, const lpo_step *s, lpo_error *err) {
@@ -57,8 +65,7 @@ static lpo_status gpu_submit(lpo_device *d, const lpo_step *s, lpo_error *err) {
     lost |= faults.lose_at && n_gpu >= faults.lose_at;
     lost |= faults.lose_when && lpo_path_exists(faults.lose_when);
     if (lost) return lpo_fail(err, LPO_EDEVICE, "gpu: it fell off the bus");
-    if (faults.gpu_delay_us) usleep((unsigned)faults.gpu_delay_us);
-    return lpo_driver_cpu.submit(d, s, err);
+    return slowly(faults.gpu_times, d, s, err);
 }
 
 static lpo_status gpu_alloc(lpo_buffer **out, lpo_device *d, size_t size_bytes, lpo_error *err) {
@@ -360,7 +367,7 @@ Test(train_rule, remembered) {
 /* The clearly faster device gets the backbone; measured or not, the run's bytes are the same. */
 Test(train_auto, faster_device_is_taken) {
     cr_assert_eq(start("plain", "cpu", STEPS), 0);
-    faults.cpu_delay_us = 300;
+    faults.cpu_times = 4;
     cr_assert_eq(start("run", "auto", STEPS), 0);
     expect_said(
         "run",
@@ -377,12 +384,12 @@ Test(train_auto, others_are_not) {
         struct faults f;
         const char *says;
     } cases[] = {
-        {{.gpu_delay_us = 300}, "it stays unless another is"},
-        {{.cpu_delay_us = 50, .gpu_bytes = 1 << 20}, "gpu cannot: parameter"},
-        {{.cpu_delay_us = 50, .gpu_bytes = 4 << 20}, "bytes more wanted"},
-        {{.cpu_delay_us = 50, .gpu_closed = true}, "gpu cannot: gpu: it does not open"},
-        {{.cpu_delay_us = 50, .gpu_is_cpu = true}, "no driver offers a GPU; gpu is this processor itself"},
-        {{.cpu_delay_us = 50, .lose_at = 60}, "it fell off the bus"},
+        {{.gpu_times = 4}, "it stays unless another is"},
+        {{.cpu_times = 4, .gpu_bytes = 1 << 20}, "gpu cannot: parameter"},
+        {{.cpu_times = 4, .gpu_bytes = 4 << 20}, "bytes more wanted"},
+        {{.cpu_times = 4, .gpu_closed = true}, "gpu cannot: gpu: it does not open"},
+        {{.cpu_times = 4, .gpu_is_cpu = true}, "no driver offers a GPU; gpu is this processor itself"},
+        {{.cpu_times = 4, .lose_at = 60}, "it fell off the bus"},
     };
     cr_assert_eq(start("plain", "cpu", STEPS), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -397,16 +404,16 @@ Test(train_auto, others_are_not) {
 
 /* A device without the optimizer's op may compute the passes, but cannot train. */
 Test(train_auto, unsupported_op) {
-    faults = (struct faults){.cpu_delay_us = 300, .gpu_cannot = true};
+    faults = (struct faults){.cpu_times = 4, .gpu_cannot = true};
     cr_assert_eq(start("run", "auto", STEPS), 0);
     expect_placement("run", "cpu", 0, "gpu cannot");
 }
 
 /* Whatever is faster by then, a resumed run stays where it was, and says so. */
 Test(train_auto, resume_keeps_the_choice) {
-    faults.cpu_delay_us = 300;
+    faults.cpu_times = 4;
     cr_assert_eq(start("run", "auto", 2), 0);
-    faults = (struct faults){.gpu_delay_us = 300};
+    faults = (struct faults){.gpu_times = 4};
     cr_assert_eq(resume("run", NULL), 0);
     expect_said("run",
                 "placement: backbone on gpu (auto moves no other stage), as before: forward and backward");
@@ -425,14 +432,14 @@ Test(train_auto, lost_device) {
     for (int i = 0; i < 2; i++) {
         char run[16];
         snprintf(run, sizeof run, "run%d", i);
-        faults = (struct faults){.cpu_delay_us = 300, .lose_when = in(when[i])};
+        faults = (struct faults){.cpu_times = 4, .lose_when = in(when[i])};
         cr_assert_eq(start(run, "auto", STEPS - 1), 0);
         expect_said(run, "gpu was given up: ");
         expect_said(run, "gpu: it fell off the bus");
         expect_said(run, from[i]);
         expect_said(run, "fallbacks 1,");
         expect_placement(run, "cpu", 1, "gpu was given up");
-        faults = (struct faults){.cpu_delay_us = 300};
+        faults = (struct faults){.cpu_times = 4};
         cr_assert_eq(resume(run, NULL), 0);
         expect_said(run, ", as before: gpu was given up");
         expect_said(run, "fallbacks 1, gpu did nothing");
@@ -445,7 +452,7 @@ Test(train_auto, lost_device) {
 
 /* A chosen device that is gone when the run is resumed: the same. */
 Test(train_auto, gone_device) {
-    faults.cpu_delay_us = 300;
+    faults.cpu_times = 4;
     cr_assert_eq(start("run", "auto", 2), 0);
     faults.gpu_closed = true;
     cr_assert_eq(resume("run", NULL), 0);
@@ -479,7 +486,7 @@ Test(train_auto, killed) {
         char run[16], when[64];
         snprintf(run, sizeof run, "run%zu", i);
         snprintf(when, sizeof when, "%s/checkpoints/step-2", run);
-        faults = (struct faults){.cpu_delay_us = 200,
+        faults = (struct faults){.cpu_times = 4,
                                  .lose_when = in(when),
                                  .kill_at = kill[i].at,
                                  .kill_after_loss = kill[i].after_loss};
