@@ -35,6 +35,7 @@ typedef struct shape {
 
 static const shape shapes[] = {{"tiny", "qwen2_vl", "tiny", {2, 4, 4}, 16, 24},
                                {"small", "qwen2_vl", "small", {2, 8, 8}, 16, 48},
+                               {"long", "qwen2_vl", "tiny", {4, 16, 16}, 64, 128},
                                {"qwen2-vl-2b", "qwen2_vl", "2b", {8, 32, 32}, 64, 512},
                                {"qwen2-vl-7b", "qwen2_vl", "7b", {8, 32, 32}, 64, 512}};
 
@@ -195,7 +196,7 @@ static void make_pair(pair *p, const lpo_model *m, const arguments *a) {
     p->sample = (lpo_sample){.n_prompt = n_prompt,
                              .chosen = {p->ids[0], (size_t)n, (size_t)n},
                              .rejected = {p->ids[1], (size_t)n, (size_t)n}};
-    p->clip = (lpo_batch_clip){p->patches, s->grid[0], s->grid[1], s->grid[2], 1};
+    p->clip = (lpo_batch_clip){p->patches, s->grid[0], s->grid[1], s->grid[2], 1, NULL};
     p->batch = (lpo_batch){.n_samples = 1, .samples = &p->sample, .n_clips = 1, .clips = &p->clip};
     json_t *j =
         json_pack("{s:o, s:o, s:i, s:[iii], s:i, s:i, s:f, s:s, s:i}", "chosen", ids_json(p->ids[0], n),
