@@ -38,7 +38,7 @@
     X(FEW, few, "lpo_few", 64, 4, 3, 0)                                                                      \
     X(LOGPROB_CHUNK, logprob, "lpo_logprob_chunk", 64, 3, 2, 0)                                              \
     X(LOGPROB_JOIN, logprob, "lpo_logprob_join", 64, 6, 2, 0)                                                \
-    X(LOGPROB_GRAD, logprob, "lpo_logprob_grad", 256, 4, 4, 0)                                               \
+    X(LOGPROB_GRAD, logprob, "lpo_logprob_grad", 256, 5, 4, 0)                                               \
     X(ATTN, attn, "lpo_attn", 64, 5, 6, 1)                                                                   \
     X(ATTN_DELTA, attn, "lpo_attn_delta", 64, 3, 3, 0)                                                       \
     X(ATTN_DQ, attn, "lpo_attn_dq", 64, 7, 6, 1)                                                             \
@@ -133,8 +133,9 @@ typedef enum lpo_gpu_fault {
     LPO_GPU_FAULT_PREFIX
 } lpo_gpu_fault;
 
-/* Whether attention is computed by whole products: where the device's products leave its other arithmetic far
- * behind; always, and in small pieces, is for tests. */
+/* Whether the device's products leave its other arithmetic far behind. Then attention over few long sequences
+ * is computed by whole products, and a gradient of logits is rounded to the weights' type so that its
+ * products are of one type. Always, and in small pieces, is for tests. */
 typedef enum lpo_gpu_products {
     LPO_GPU_PRODUCTS_NEVER,
     LPO_GPU_PRODUCTS_WHERE_LONG,

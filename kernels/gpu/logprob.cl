@@ -82,13 +82,13 @@ KERNEL(64, lpo_logprob_join)
     if (HAS(hit)) AT(int, hit)[row] = (double)goal == s[4] ? 1 : 0;
 }
 
-/* The logits become their gradient: dlogp * ((v is the target) - exp(z - lse)). */
+/* The gradient of logits: dlogp * ((v is the target) - exp(z - lse)). dz may be z. */
 KERNEL(256, lpo_logprob_grad)
-(TENSOR(z), TENSOR(dlogp), TENSOR(lse), TENSOR(target), i64 rows, i64 v0, i64 count, i64 n) {
+(TENSOR(dz), TENSOR(z), TENSOR(dlogp), TENSOR(lse), TENSOR(target), i64 rows, i64 v0, i64 count, i64 n) {
     i64 i = GROUP(0) * 256 + LANE;
     if (i >= rows * count) return;
     i64 row = i / count, v = v0 + i % count;
     int goal = AT(int, target)[row];
     float d = goal < 0 || goal >= n ? 0.0f : GET(dlogp, row), p = exp(GET(z, i) - GET(lse, row));
-    PUT(z, i, d * ((v == goal ? 1.0f : 0.0f) - p));
+    PUT(dz, i, d * ((v == goal ? 1.0f : 0.0f) - p));
 }

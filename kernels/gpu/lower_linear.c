@@ -169,20 +169,20 @@ int lpo_gpu_lower_logprob(lpo_gpu_call *c) {
 }
 
 /* One chunk of ids for some rows: dh (+)= dz w, dw += dz^T h. */
-static int chunk_bwd(lpo_gpu_call *c, lpo_gpu_tensor z, lpo_gpu_tensor dh, int64_t t0, int64_t rows,
-                     int64_t v0) {
+static int chunk_bwd(lpo_gpu_call *c, lpo_gpu_tensor z, lpo_gpu_tensor dz, lpo_gpu_tensor dh, int64_t t0,
+                     int64_t rows, int64_t v0) {
     const int64_t H = c->k.arg[4].shape[1], n = n_valid_of(c), count = least(CHUNK, n - v0);
     int rc = logits_go(c, z, t0, rows, v0, count);
     if (!rc)
         rc = lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_LOGPROB_GRAD,
                                             .groups = {lpo_gpu_groups(rows * count, 256)},
-                                            .tensor = {z, lpo_gpu_at(lpo_gpu_arg(c, 2), t0),
+                                            .tensor = {dz, z, lpo_gpu_at(lpo_gpu_arg(c, 2), t0),
                                                        lpo_gpu_at(lpo_gpu_arg(c, 3), t0),
                                                        lpo_gpu_at(lpo_gpu_arg(c, 6), t0)},
                                             .n = {rows, v0, count, n}});
     if (!rc)
         rc = lpo_gpu_gemm_go(c, &(lpo_gpu_gemm){.c = dh,
-                                                .a = z,
+                                                .a = dz,
                                                 .b = lpo_gpu_at(lpo_gpu_arg(c, 5), v0 * H),
                                                 .m = rows,
                                                 .n = H,
@@ -195,7 +195,7 @@ static int chunk_bwd(lpo_gpu_call *c, lpo_gpu_tensor z, lpo_gpu_tensor dh, int64
                                                 .add = v0 > 0});
     if (rc || !c->k.arg[1].data) return rc;
     return lpo_gpu_gemm_go(c, &(lpo_gpu_gemm){.c = lpo_gpu_at(lpo_gpu_arg(c, 1), v0 * H),
-                                              .a = z,
+                                              .a = dz,
                                               .b = lpo_gpu_at(lpo_gpu_arg(c, 4), t0 * H),
                                               .m = count,
                                               .n = H,
@@ -222,14 +222,17 @@ int lpo_gpu_lower_logprob_bwd(lpo_gpu_call *c) {
     if (T == 0) return 0;
     const int64_t most = least(T, ROWS);
     const bool narrow = dh->dtype != LPO_F32; /* then dh is summed in f32 and rounded once */
-    lpo_gpu_tensor z = lpo_gpu_scratch(c, LPO_F32, most * least(n, CHUNK)), wide = {0};
+    const bool low = c->products && h->dtype == LPO_BF16 && w->dtype == LPO_BF16;
+    const lpo_gpu_tensor z = lpo_gpu_scratch(c, LPO_F32, most * least(n, CHUNK)),
+                         dz = low ? lpo_gpu_scratch(c, LPO_BF16, most * least(n, CHUNK)) : z;
+    lpo_gpu_tensor wide = {0};
     if (narrow) wide = lpo_gpu_scratch(c, LPO_F32, most * H);
     int rc = lpo_gpu_check_ids(c, lpo_gpu_arg(c, 6), T, INT32_MIN, V, LPO_GPU_FAULT_TARGET);
     for (int64_t t0 = 0; t0 < T && !rc; t0 += ROWS) {
         const int64_t rows = least(ROWS, T - t0);
         const lpo_gpu_tensor out = lpo_gpu_at(lpo_gpu_arg(c, 0), t0 * H);
         for (int64_t v0 = 0; v0 < n && !rc; v0 += CHUNK)
-            rc = chunk_bwd(c, z, narrow ? wide : out, t0, rows, v0);
+            rc = chunk_bwd(c, z, dz, narrow ? wide : out, t0, rows, v0);
         if (!rc && narrow)
             rc = lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_CAST,
                                                 .groups = {lpo_gpu_groups(rows * H, 256)},

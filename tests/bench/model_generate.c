@@ -38,7 +38,7 @@ static const subject subjects[] = {
      64,
      3,
      {1, 8, 64},
-     {NULL, 4, 4, 4, 1}},
+     {NULL, 4, 4, 4, 1, NULL}},
     {"2B layer",
      "2b",
      "{\"num_hidden_layers\":1,\"vocab_size\":16384," IDS(7, 16383) ",\"vision_config\":{\"depth\":2}}",
@@ -48,7 +48,7 @@ static const subject subjects[] = {
      16,
      2,
      {1, 4, 16},
-     {NULL, 4, 16, 16, 1}},
+     {NULL, 4, 16, 16, 1, NULL}},
 };
 
 static json_t *rows;
