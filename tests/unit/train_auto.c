@@ -378,6 +378,13 @@ Test(train_auto, faster_device_is_taken) {
     expect_same_bytes("plain", "run");
 }
 
+/* A CPU that is out of all proportion is not waited for. */
+Test(train_auto, hopeless_cpu) {
+    faults.cpu_times = 1000;
+    cr_assert_eq(start("run", "auto", 1), 0);
+    expect_placement("run", "gpu", 0, " s on gpu, over ");
+}
+
 /* A slower one does not; nor one that lacks memory, an op, or does not open: the reason says so. */
 Test(train_auto, others_are_not) {
     static const struct {
