@@ -74,6 +74,8 @@ typedef enum lpo_dtype {
  * FILL         y                                                 attr value
  * CAST         y; x                                              between f32, bf16, f64, f16 (alike: a copy); round to
  *                                                                nearest even
+ * LEVELS       y[T,K]; x[T,K] u8, value[C,256] f32               what bytes stand for: C equal parts of a row, each with its
+ *                                                                own 256 values. y f32
  */
 /* clang-format on */
 #define LPO_OP_LIST(X)                                                                                       \
@@ -99,7 +101,8 @@ typedef enum lpo_dtype {
     X(ADAMW, "adamw", 6, 0xf, 0x7)                                                                           \
     X(SQNORM, "sqnorm", 2, 0x1, 0x1)                                                                         \
     X(FILL, "fill", 1, 0x1, 0)                                                                               \
-    X(CAST, "cast", 2, 0x1, 0)
+    X(CAST, "cast", 2, 0x1, 0)                                                                               \
+    X(LEVELS, "levels", 3, 0x1, 0)
 
 typedef enum lpo_op {
 #define LPO_X(id, name, n_args, out, inout) LPO_OP_##id,

@@ -77,6 +77,10 @@ typedef struct lpo_patchify_args {
  * (255 std) in f32. Frames missing at the end repeat the last one. */
 void lpo_ref_patchify(float *out, const uint8_t *rgb, const lpo_patchify_args *a);
 void lpo_cpu_patchify(float *out, const uint8_t *rgb, const lpo_patchify_args *a);
+/* The same in two halves: the bytes, cut (mean and std unused), and the value each byte of a channel becomes.
+ */
+void lpo_cpu_cut(uint8_t *out, const uint8_t *rgb, const lpo_patchify_args *a);
+void lpo_patch_levels(float value[3][256], const float mean[3], const float std[3]);
 
 /* The instruction set lpo_cpu_preprocess_frame uses: the best there is, unless forced (tests, benchmarks)
  * before any concurrent call. Forcing what the processor lacks gives the best below it. Returns the level in

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/trace.h"
+#include "media/cut.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -83,17 +84,16 @@ static lpo_status add_clip(int32_t *index, slot *s, const lpo_loader *l, const c
             return LPO_OK;
         }
     const lpo_prep_options *p = &l->recipe->prep;
-    size_t rows = (size_t)clip->grid_t * (size_t)clip->grid_h * (size_t)clip->grid_w;
-    size_t cols = 3u * (size_t)p->temporal_patch * (size_t)p->patch_size * (size_t)p->patch_size;
-    float *patches = lpo_arena_alloc(s->own.arena, rows, cols * sizeof *patches);
+    const size_t size_bytes = lpo_cut_bytes(clip, p);
+    lpo_cut *cut = lpo_arena_alloc(s->own.arena, 1, size_bytes);
     s->own.pins[b->n_clips] = clip;
     *index = b->n_clips++;
-    if (!patches) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for %zu patches", video, rows);
+    if (!cut) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for its patches", video);
     const double t0 = lpo_trace_begin();
-    lpo_prep_patchify(patches, clip, p);
-    lpo_trace_end(t0, "patchify", "cpu", NULL, (double)(rows * cols) * 5, 0); /* a byte in, a float out */
-    b->clips[*index] =
-        (lpo_batch_clip){patches, clip->grid_t, clip->grid_h, clip->grid_w, clip->second_per_grid};
+    lpo_cut_fill(cut, clip, p);
+    lpo_trace_end(t0, "patchify", "cpu", NULL, 2 * (double)size_bytes, 0);
+    b->clips[*index] = (lpo_batch_clip){cut->patches, clip->grid_t,          clip->grid_h,
+                                        clip->grid_w, clip->second_per_grid, cut->levels[0]};
     return LPO_OK;
 }
 

@@ -47,9 +47,10 @@ typedef struct lpo_sample {
 } lpo_sample;
 
 typedef struct lpo_batch_clip {
-    const float *patches; /* [grid_t*grid_h*grid_w, cols] */
+    const void *patches; /* [grid_t*grid_h*grid_w, cols]: bytes, or f32 where levels is NULL */
     int32_t grid_t, grid_h, grid_w;
     double second_per_grid;
+    const float *levels; /* [3][256]: what the bytes of a channel stand for */
 } lpo_batch_clip;
 
 typedef struct lpo_batch {

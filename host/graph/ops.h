@@ -11,9 +11,9 @@ typedef void lpo_backward_fn(lpo_tape *t, const lpo_node *n, lpo_val dy);
 typedef double lpo_flops_fn(const lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at);
 
 lpo_shape_fn lpo_linear_shape, lpo_norm_shape, lpo_act_shape, lpo_add_shape,
-    lpo_dropout_shape;                                              /* ops_dense.c */
-lpo_shape_fn lpo_rope_shape, lpo_attn_shape, lpo_attn_cached_shape; /* ops_attn.c */
-lpo_shape_fn lpo_embed_shape, lpo_rowmix_shape, lpo_logprob_shape;  /* ops_rows.c */
+    lpo_dropout_shape;                                                               /* ops_dense.c */
+lpo_shape_fn lpo_rope_shape, lpo_attn_shape, lpo_attn_cached_shape;                  /* ops_attn.c */
+lpo_shape_fn lpo_embed_shape, lpo_rowmix_shape, lpo_logprob_shape, lpo_levels_shape; /* ops_rows.c */
 lpo_backward_fn lpo_linear_backward, lpo_norm_backward, lpo_act_backward, lpo_add_backward, lpo_cast_backward;
 lpo_backward_fn lpo_dropout_backward, lpo_rope_backward, lpo_attn_backward;
 lpo_backward_fn lpo_embed_backward, lpo_rowmix_backward, lpo_logprob_backward;

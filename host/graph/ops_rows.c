@@ -16,6 +16,18 @@ void lpo_embed_backward(lpo_tape *t, const lpo_node *n, lpo_val dy) {
              (lpo_val[LPO_MAX_ARGS]){lpo_weight_grad(t, n->arg[1]), dy, lpo_saved(t, n->arg[2])});
 }
 
+/* y[T,K]; x[T,K] u8, value[C,256] */
+const char *lpo_levels_shape(lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at) {
+    (void)at;
+    const lpo_type *x = &a[1], *value = &a[2];
+    if (!lpo_is_matrix(x) || x->dtype != LPO_U8) return "x must be a matrix of bytes";
+    if (!lpo_is_matrix(value) || value->dtype != LPO_F32 || value->shape[1] != 256)
+        return "the values must be f32 [parts of a row, 256]";
+    if (value->shape[0] < 1 || x->shape[1] % value->shape[0]) return "rows are no whole number of parts";
+    a[0] = lpo_matrix(LPO_F32, x->shape[0], x->shape[1]);
+    return NULL;
+}
+
 /* y[R,H]; a[Ra,H], b[Rb,H]?, idx[R,C], w[R,C]? */
 const char *lpo_rowmix_shape(lpo_type a[LPO_MAX_ARGS], const lpo_attrs *at) {
     (void)at;

@@ -30,6 +30,7 @@ const lpo_rule lpo_rules[LPO_N_OPS] = {
     [LPO_OP_ROWMIX_BWD]  = {NULL,                  NULL,                 NULL,                  1u << 1 | 1u << 4, 0,                           0},
     [LPO_OP_LOGPROB]     = {lpo_logprob_shape,     lpo_logprob_backward, lpo_logprob_flops,     1u << 2 | 1u << 3, 1u << 4 | 1u << 5,           0},
     [LPO_OP_LOGPROB_BWD] = {NULL,                  NULL,                 lpo_logprob_bwd_flops, 1u << 1,           0,                           0},
+    [LPO_OP_LEVELS]      = {lpo_levels_shape,      NULL,                 NULL,                  0,                 0,                           0},
     [LPO_OP_CAST]        = {NULL,                  lpo_cast_backward,    NULL,                  0,                 1u << 1,                     0},
 };
 /* clang-format on */

@@ -322,6 +322,11 @@ lpo_val lpo_tape_embed(lpo_tape *t, lpo_val table, lpo_val ids) {
     return record(t, LPO_OP_EMBED, &(lpo_attrs){0}, arg, 0x1);
 }
 
+lpo_val lpo_tape_levels(lpo_tape *t, lpo_val x, lpo_val value) {
+    lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, x, value};
+    return record(t, LPO_OP_LEVELS, &(lpo_attrs){0}, arg, 0x1);
+}
+
 lpo_val lpo_tape_rowmix(lpo_tape *t, lpo_val a, lpo_val b, lpo_val idx, lpo_val w) {
     lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, a, b, idx, w};
     return record(t, LPO_OP_ROWMIX, &(lpo_attrs){0}, arg, 0x1);

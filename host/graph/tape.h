@@ -58,6 +58,8 @@ lpo_val lpo_tape_rowmix(lpo_tape *t, lpo_val a, lpo_val b /* or LPO_NONE */, lpo
                         lpo_val w /* or LPO_NONE */);
 lpo_val lpo_tape_reshape(lpo_tape *t, lpo_val x, int ndim, const int64_t *shape); /* same storage */
 lpo_val lpo_tape_cast(lpo_tape *t, lpo_val x, int32_t dtype);
+/* The f32 that bytes stand for; nothing flows back. value: [parts of a row, 256]. */
+lpo_val lpo_tape_levels(lpo_tape *t, lpo_val x, lpo_val value);
 /* entropy, hit may be NULL; each is a value without gradient. Returns logp [T], f32 (f64 when h is f64). */
 lpo_val lpo_tape_logprob(lpo_tape *t, lpo_val h, lpo_val w, lpo_val target, int n_valid, lpo_val *entropy,
                          lpo_val *hit);

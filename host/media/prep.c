@@ -5,6 +5,7 @@
 
 #include "base/trace.h"
 #include "leanpo/media.h"
+#include "media/cut.h"
 #include "media/prep_pool.h"
 
 #include <stdlib.h>
@@ -140,7 +141,7 @@ lpo_status lpo_prep_video2(lpo_clip *out, lpo_clip *out_aug, const char *path, c
     return prepare(clips, augs, 2, path, o, err);
 }
 
-void lpo_prep_patchify(float *patches, const lpo_clip *c, const lpo_prep_options *o) {
+static lpo_patchify_args patchify_args(const lpo_clip *c, const lpo_prep_options *o) {
     lpo_patchify_args a = {.n_frames = c->n_frames,
                            .height = c->height,
                            .width = c->width,
@@ -149,5 +150,21 @@ void lpo_prep_patchify(float *patches, const lpo_clip *c, const lpo_prep_options
                            .merge = o->merge_size};
     memcpy(a.mean, o->mean, sizeof a.mean);
     memcpy(a.std, o->std, sizeof a.std);
+    return a;
+}
+
+void lpo_prep_patchify(float *patches, const lpo_clip *c, const lpo_prep_options *o) {
+    const lpo_patchify_args a = patchify_args(c, o);
     lpo_cpu_patchify(patches, c->frames_u8, &a);
+}
+
+size_t lpo_cut_bytes(const lpo_clip *c, const lpo_prep_options *o) {
+    return sizeof(lpo_cut) + (size_t)c->grid_t * (size_t)c->grid_h * (size_t)c->grid_w * 3 *
+                                 (size_t)o->temporal_patch * (size_t)o->patch_size * (size_t)o->patch_size;
+}
+
+void lpo_cut_fill(lpo_cut *out, const lpo_clip *c, const lpo_prep_options *o) {
+    const lpo_patchify_args a = patchify_args(c, o);
+    lpo_patch_levels(out->levels, o->mean, o->std);
+    lpo_cpu_cut(out->patches, c->frames_u8, &a);
 }

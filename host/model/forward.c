@@ -67,7 +67,9 @@ static lpo_val table(lpo_tape *t, int64_t rows, int64_t cols, const int32_t *dat
 static lpo_val record_patches(lpo_tape *t, lpo_model *m, const lpo_packed *p) {
     const lpo_layout *l = &m->layout;
     const int64_t shape[2] = {p->n_patches, l->patch_w->shape[1]};
-    lpo_val x = lpo_tape_input(t, LPO_F32, 2, shape, p->patches);
+    const int64_t of_levels[2] = {3, 256};
+    lpo_val x = lpo_tape_input(t, p->levels ? LPO_U8 : LPO_F32, 2, shape, p->patches);
+    if (p->levels) x = lpo_tape_levels(t, x, lpo_tape_input(t, LPO_F32, 2, of_levels, p->levels));
     if (m->dtype != LPO_F32) x = lpo_tape_cast(t, x, m->dtype);
     x = linear(t, m, x, l->patch_w, l->patch_b);
     if (p->class_mix)

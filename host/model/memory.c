@@ -103,7 +103,7 @@ lpo_memory_options lpo_memory_options_default(void) {
 /* A pair's clip and sequences. */
 typedef struct example {
     lpo_clip_input clip;
-    float *patches;
+    uint8_t *patches;
     int32_t *ids;
     lpo_seq_input *seqs;
     lpo_clip_input *clips;
@@ -145,14 +145,16 @@ static lpo_status example_make(example *e, const lpo_model *m, const lpo_memory_
                         (long long)len, (long long)video, m->config.max_positions);
     const size_t n_seqs = 2 * (size_t)o->n_pairs;
     e->n_video = (int32_t)video;
-    e->patch_bytes = rows * m->layout.patch_w->shape[1] * (int64_t)sizeof *e->patches;
-    e->patches = calloc((size_t)(rows * m->layout.patch_w->shape[1]), sizeof *e->patches);
+    e->patch_bytes = rows * m->layout.patch_w->shape[1];
+    e->patches = calloc((size_t)e->patch_bytes, 1);
     e->ids = calloc((size_t)len, sizeof *e->ids);
     e->seqs = calloc(n_seqs, sizeof *e->seqs);
     e->clips = calloc((size_t)o->n_pairs, sizeof *e->clips);
     if (!e->patches || !e->ids || !e->seqs || !e->clips)
         return lpo_fail(err, LPO_ENOMEM, "no memory for an example of %lld tokens", (long long)len);
+    static const float levels[3 * 256];
     e->clip.patches = e->patches;
+    e->clip.levels = levels;
     const int32_t text = m->config.video_pad_id == 0;
     for (int64_t i = 0; i < len; i++) e->ids[i] = i < video ? m->config.video_pad_id : text;
     for (int i = 0; i < o->n_pairs; i++) e->clips[i] = e->clip;

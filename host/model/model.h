@@ -8,12 +8,13 @@
 #include "graph/tape.h"
 #include "leanpo/model.h"
 
-/* One video, preprocessed. patches [grid_t*grid_h*grid_w, 3*tp*p*p] f32, rows ordered (t, h/2, w/2, 2h, 2w).
- * Borrowed. */
+/* One video, preprocessed. patches [grid_t*grid_h*grid_w, 3*tp*p*p], rows ordered (t, h/2, w/2, 2h, 2w): f32,
+ * or with levels bytes that the device turns into these. All clips of a batch alike. Borrowed. */
 typedef struct lpo_clip_input {
-    const float *patches;
+    const void *patches;
     int32_t grid_t, grid_h, grid_w;
     double second_per_grid; /* seconds between temporal patches (Qwen2.5-VL) */
+    const float *levels;    /* [3][256] f32 of the bytes of a channel; NULL: patches are f32 */
 } lpo_clip_input;
 
 /* One token sequence: prompt ids then response ids (response empty when only the prompt is wanted). The run

@@ -23,9 +23,10 @@ typedef struct lpo_packed {
     int32_t *ids, *mix;     /* [n_rows], [n_rows] (row of embeddings, or n_rows + row of video) */
     float *cos, *sin;       /* [n_rows, d_head/2] */
     int64_t n_patches;      /* 0: no video */
-    float
-        *patches; /* [n_patches, patch columns], in the order the tower runs them (windows stand together) */
-    int64_t n_vision; /* rows of the tower: patches, and a class row a frame where there is one */
+    void *patches; /* [n_patches, patch columns] bytes, or f32 where levels is NULL, in the order the tower
+                      runs them (windows stand together) */
+    const float *levels; /* [3][256], the clips' */
+    int64_t n_vision;    /* rows of the tower: patches, and a class row a frame where there is one */
     int32_t *vision_cu, n_vision_cu; /* frames */
     int32_t *window_cu, n_window_cu; /* attention windows; NULL: none */
     float *vision_cos, *vision_sin;  /* [n_vision, vision d_head/2]; NULL: learned positions */

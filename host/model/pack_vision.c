@@ -60,8 +60,9 @@ static void put_unit(cursor *k, int64_t cols, int32_t t, int32_t y, int32_t x) {
     const lpo_vision_config *v = &k->c->vision;
     const int32_t g = v->merge_size, H = k->clip->grid_h / g, W = k->clip->grid_w / g;
     const int64_t group = (int64_t)g * g, unit = ((int64_t)t * H + y) * W + x, half = v->block.d_head / 2;
-    memcpy(k->o->patches + k->patch * cols, k->clip->patches + unit * group * cols,
-           (size_t)(group * cols) * sizeof(float));
+    const size_t row = (size_t)cols * (k->o->levels ? 1 : sizeof(float));
+    memcpy((char *)k->o->patches + (size_t)k->patch * row,
+           (const char *)k->clip->patches + (size_t)(unit * group) * row, (size_t)group * row);
     for (int32_t i = 0; i < (int32_t)group && k->o->vision_cos; i++)
         rope_row(k->o->vision_cos + (k->row + i) * half, k->o->vision_sin + (k->row + i) * half,
                  y * g + i / g, x * g + i % g, v);
@@ -153,6 +154,11 @@ static lpo_status measure(lpo_packed *o, int64_t *n_frames, const lpo_model *m,
         if (!clips[i]) continue;
         lpo_status st = lpo_clip_check(m, clips[i], err);
         if (st) return lpo_fail_in(err, st, "clip %d", i);
+        const float *levels = clips[i]->levels;
+        if (!o->n_patches) o->levels = levels;
+        if (!levels != !o->levels || (levels && memcmp(levels, o->levels, 3 * 256 * sizeof *levels)))
+            return lpo_fail(err, LPO_EINVAL, "clip %d: its bytes stand for other values than those before",
+                            i);
         base[i] = o->n_video;
         o->n_patches += clip_patches(clips[i]);
         o->n_video += lpo_clip_rows(m, clips[i]);
@@ -170,7 +176,7 @@ static bool allocate(lpo_packed *o, lpo_arena *a, const lpo_model *m, int64_t n_
     const size_t rows = (size_t)o->n_vision, P = (size_t)o->n_patches;
     const bool pool = m->config.clip.pool != LPO_POOL_NONE;
     o->n_taps = pool ? 4 : v->window ? 1 : 0;
-    o->patches = lpo_arena_alloc(a, P * cols, sizeof(float));
+    o->patches = lpo_arena_alloc(a, P * cols, o->levels ? 1 : sizeof(float));
     o->vision_cu = lpo_arena_alloc(a, (size_t)n_frames + 1, sizeof(int32_t));
     bool ok = o->patches && o->vision_cu;
     if (v->window) ok &= !!(o->window_cu = lpo_arena_alloc(a, P + 1, sizeof(int32_t)));

@@ -38,8 +38,8 @@ static lpo_status slice(lpo_model_batch *out, lpo_arena *arena, const lpo_batch 
         if (s->clip >= 0) {
             const lpo_batch_clip *c = &b->clips[s->clip];
             if (!number[s->clip]) {
-                clips[out->n_clips] =
-                    (lpo_clip_input){c->patches, c->grid_t, c->grid_h, c->grid_w, c->second_per_grid};
+                clips[out->n_clips] = (lpo_clip_input){c->patches, c->grid_t,          c->grid_h,
+                                                       c->grid_w,  c->second_per_grid, c->levels};
                 number[s->clip] = ++out->n_clips;
             }
             clip = number[s->clip] - 1;

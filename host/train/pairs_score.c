@@ -80,7 +80,8 @@ static int32_t clip_number(scoring *sc, const lpo_clip_input *c) {
     for (int i = 0; i < sc->n_clips; i++)
         if (sc->input[i] == c) return i;
     sc->input[sc->n_clips] = c;
-    sc->clip[sc->n_clips] = (lpo_batch_clip){c->patches, c->grid_t, c->grid_h, c->grid_w, c->second_per_grid};
+    sc->clip[sc->n_clips] =
+        (lpo_batch_clip){c->patches, c->grid_t, c->grid_h, c->grid_w, c->second_per_grid, c->levels};
     return sc->n_clips++;
 }
 

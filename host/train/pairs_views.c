@@ -4,6 +4,8 @@
  * the size of the frames and go when the entry is dropped. */
 #include "train/pairs_views.h"
 
+#include "media/cut.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@ typedef struct entry {
     struct entry *chain, *newer, *older; /* in its bucket; among the idle */
     struct entry *next;                  /* in the queue */
     char *path;
+    lpo_cut *cut[2]; /* v.input's patches */
     size_t frame_bytes, patch_bytes;
     int taken;
     bool decoded;
@@ -49,7 +52,7 @@ static entry **place_of(lpo_view_store *s, const char *path) {
 
 static void entry_free(entry *e) {
     for (int k = 0; k < 2; k++) {
-        free((float *)(uintptr_t)e->v.input[k].patches);
+        free(e->cut[k]);
         lpo_clip_clear(&e->v.clip[k]);
     }
     free(e->path);
@@ -66,17 +69,16 @@ static lpo_status decode(const lpo_view_store *s, entry *e, lpo_error *err) {
 }
 
 static lpo_status cut(const lpo_view_store *s, entry *e, lpo_error *err) {
-    const size_t cols =
-        3u * (size_t)s->prep.temporal_patch * (size_t)s->prep.patch_size * (size_t)s->prep.patch_size;
     e->patch_bytes = 0;
     for (int k = 0; k < 1 + s->augmented; k++) {
         const lpo_clip *c = &e->v.clip[k];
-        const size_t rows = (size_t)c->grid_t * (size_t)c->grid_h * (size_t)c->grid_w;
-        float *patches = malloc(rows * cols * sizeof *patches);
-        if (!patches) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for %zu patches", e->path, rows);
-        lpo_prep_patchify(patches, c, &s->prep);
-        e->v.input[k] = (lpo_clip_input){patches, c->grid_t, c->grid_h, c->grid_w, c->second_per_grid};
-        e->patch_bytes += rows * cols * sizeof *patches;
+        const size_t size_bytes = lpo_cut_bytes(c, &s->prep);
+        lpo_cut *cut = e->cut[k] = malloc(size_bytes);
+        if (!cut) return lpo_fail(err, LPO_ENOMEM, "%s: out of memory for its patches", e->path);
+        lpo_cut_fill(cut, c, &s->prep);
+        e->v.input[k] = (lpo_clip_input){cut->patches, c->grid_t,          c->grid_h,
+                                         c->grid_w,    c->second_per_grid, cut->levels[0]};
+        e->patch_bytes += size_bytes;
     }
     return LPO_OK;
 }
@@ -252,7 +254,8 @@ void lpo_views_drop(lpo_view_store *s, lpo_views *v) {
     while (e->state == QUEUED) pthread_cond_wait(&s->done, &s->lock);
     if (--e->taken == 0) {
         for (int k = 0; k < 2; k++) {
-            free((float *)(uintptr_t)e->v.input[k].patches);
+            free(e->cut[k]);
+            e->cut[k] = NULL;
             e->v.input[k] = (lpo_clip_input){0};
         }
         if (e->state == FAILED) {

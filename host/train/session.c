@@ -3,6 +3,7 @@
 #include "train/session.h"
 
 #include "leanpo/device.h"
+#include "media/cut.h"
 #include "train/prep_device.h"
 #include "train/prep_gpu.h"
 #include "train/reduce.h"
@@ -93,7 +94,7 @@ void lpo_session_move(lpo_session *s, lpo_model *m) {
 typedef struct ask_batch {
     lpo_clip_input *clips;
     const lpo_clip **seen;
-    float **patches;
+    lpo_cut **cuts;
     lpo_seq_input *seqs;
     lpo_ids *ids;
     uint64_t *streams;
@@ -102,10 +103,10 @@ typedef struct ask_batch {
 
 static void ask_batch_clear(ask_batch *b) {
     for (int i = 0; b->ids && i < b->n; i++) lpo_ids_clear(&b->ids[i]);
-    for (int i = 0; b->patches && i < b->n_clips; i++) free(b->patches[i]);
+    for (int i = 0; b->cuts && i < b->n_clips; i++) free(b->cuts[i]);
     free(b->clips);
     free(b->seen);
-    free(b->patches);
+    free(b->cuts);
     free(b->seqs);
     free(b->ids);
     free(b->streams);
@@ -120,16 +121,14 @@ static lpo_status add_clip(ask_batch *b, int32_t *index, const lpo_clip *clip, c
             *index = i;
             return LPO_OK;
         }
-    size_t rows = (size_t)clip->grid_t * (size_t)clip->grid_h * (size_t)clip->grid_w;
-    size_t cols = 3u * (size_t)p->temporal_patch * (size_t)p->patch_size * (size_t)p->patch_size;
-    float *patches = malloc(rows * cols * sizeof *patches);
-    if (!patches) return lpo_fail(err, LPO_ENOMEM, "out of memory for %zu patches", rows);
-    lpo_prep_patchify(patches, clip, p);
+    lpo_cut *cut = malloc(lpo_cut_bytes(clip, p));
+    if (!cut) return lpo_fail(err, LPO_ENOMEM, "out of memory for a clip's patches");
+    lpo_cut_fill(cut, clip, p);
     *index = b->n_clips;
     b->seen[b->n_clips] = clip;
-    b->patches[b->n_clips] = patches;
-    b->clips[b->n_clips++] =
-        (lpo_clip_input){patches, clip->grid_t, clip->grid_h, clip->grid_w, clip->second_per_grid};
+    b->cuts[b->n_clips] = cut;
+    b->clips[b->n_clips++] = (lpo_clip_input){cut->patches, clip->grid_t,          clip->grid_h,
+                                              clip->grid_w, clip->second_per_grid, cut->levels[0]};
     return LPO_OK;
 }
 
@@ -139,11 +138,11 @@ static lpo_status ask_batch_build(ask_batch *b, const lpo_session *s, const lpo_
     *b = (ask_batch){.n = n};
     b->clips = calloc(z, sizeof *b->clips);
     b->seen = calloc(z, sizeof *b->seen);
-    b->patches = calloc(z, sizeof *b->patches);
+    b->cuts = calloc(z, sizeof *b->cuts);
     b->seqs = calloc(z, sizeof *b->seqs);
     b->ids = calloc(z, sizeof *b->ids);
     b->streams = calloc(z, sizeof *b->streams);
-    if (!b->clips || !b->seen || !b->patches || !b->seqs || !b->ids || !b->streams)
+    if (!b->clips || !b->seen || !b->cuts || !b->seqs || !b->ids || !b->streams)
         return lpo_fail(err, LPO_ENOMEM, "out of memory for %d prompts", n);
     for (int i = 0; i < n; i++) {
         int32_t clip;

@@ -72,7 +72,8 @@ static inline void lpo_row_done(const lpo_simd *s, const lpo_karg *a, int64_t at
 lpo_kernel_fn lpo_cpu_linear, lpo_cpu_linear_dx, lpo_cpu_linear_dw, lpo_cpu_norm, lpo_cpu_norm_bwd,
     lpo_cpu_rope, lpo_cpu_attn, lpo_cpu_attn_bwd, lpo_cpu_attn_cached, lpo_cpu_act, lpo_cpu_act_bwd,
     lpo_cpu_add, lpo_cpu_embed, lpo_cpu_embed_bwd, lpo_cpu_rowmix, lpo_cpu_rowmix_bwd, lpo_cpu_logprob,
-    lpo_cpu_logprob_bwd, lpo_cpu_adamw, lpo_cpu_sqnorm, lpo_cpu_fill, lpo_cpu_cast, lpo_cpu_dropout;
+    lpo_cpu_logprob_bwd, lpo_cpu_adamw, lpo_cpu_sqnorm, lpo_cpu_fill, lpo_cpu_cast, lpo_cpu_dropout,
+    lpo_cpu_levels;
 lpo_scratch_fn lpo_cpu_linear_scratch, lpo_cpu_linear_dx_scratch, lpo_cpu_linear_dw_scratch,
     lpo_cpu_norm_scratch, lpo_cpu_norm_bwd_scratch, lpo_cpu_attn_scratch, lpo_cpu_attn_bwd_scratch,
     lpo_cpu_attn_cached_scratch, lpo_cpu_rowmix_bwd_scratch, lpo_cpu_logprob_scratch,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* elementwise.c -- sum, fill, cast, the optimizer step and the squared norm: one pass over memory each, in
- * chunks. */
+/* elementwise.c -- sum, fill, cast, bytes to values, the optimizer step and the squared norm: one pass over
+ * memory each, in chunks. */
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
@@ -26,6 +26,24 @@ int lpo_cpu_add(const lpo_kcall *c) {
         s->add(out, lpo_row(s, a, i, m, wa), lpo_row(s, b, i, m, wb), m);
         lpo_row_done(s, y, i, m, out);
     }
+    return 0;
+}
+
+int lpo_cpu_levels(const lpo_kcall *c) {
+    const lpo_karg *y = &c->arg[0], *x = &c->arg[1], *value = &c->arg[2];
+    const int64_t T = y->shape[0], K = y->shape[1], C = value->shape[0];
+    if (!y->data || y->dtype != LPO_F32 || x->dtype != LPO_U8 || value->dtype != LPO_F32 || y->ndim != 2 ||
+        !lpo_is_matrix(x, T, K) || C < 1 || K % C || !lpo_is_matrix(value, C, 256))
+        return -1;
+    const int64_t part = K / C;
+#pragma omp parallel for schedule(static) num_threads(lpo_cpu_threads_for(T *K, WORTH_THREADS))
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < C; k++) {
+            const float *v = (const float *)value->data + 256 * k;
+            const uint8_t *in = (const uint8_t *)x->data + t * K + k * part;
+            float *out = (float *)y->data + t * K + k * part;
+            for (int64_t i = 0; i < part; i++) out[i] = v[in[i]];
+        }
     return 0;
 }
 

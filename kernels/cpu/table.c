@@ -26,4 +26,5 @@ const lpo_kernel lpo_kernels_cpu[LPO_N_OPS] = {
     [LPO_OP_FILL] = {lpo_cpu_fill, NULL},
     [LPO_OP_CAST] = {lpo_cpu_cast, NULL},
     [LPO_OP_DROPOUT] = {lpo_cpu_dropout, NULL},
+    [LPO_OP_LEVELS] = {lpo_cpu_levels, NULL},
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cast.cl -- fill, and conversion between f32, bf16, f64 and f16: by way of a double, which holds each of
- * them exactly, so only the store rounds (to nearest even). */
+/* cast.cl -- fill, bytes to the values they stand for, and conversion between f32, bf16, f64 and f16: by way
+ * of a double, which holds each of them exactly, so only the store rounds (to nearest even). */
 FN double from_f16(ushort h) {
     uint e = (h >> 10) & 31u, m = h & 0x3ffu;
     double v;
@@ -58,6 +58,11 @@ KERNEL(256, lpo_fill)(TENSOR(y), i64 n, double value) {
 KERNEL(256, lpo_cast)(TENSOR(y), TENSOR(x), i64 n) {
     i64 i = GROUP(0) * 256 + LANE;
     if (i < n) write_any(y_base + y_at, y_type, i, read_any(x_base + x_at, x_type, i));
+}
+
+KERNEL(256, lpo_levels)(TENSOR(y), TENSOR(x), TENSOR(value), i64 n, i64 cols, i64 part) {
+    i64 i = GROUP(0) * 256 + LANE;
+    if (i < n) AT(float, y)[i] = AT(float, value)[i % cols / part * 256 + AT(uchar, x)[i]];
 }
 
 /* x as the sum of two bf16: what is left after the first, rounded again, is off by 2^-17 of x at most. */

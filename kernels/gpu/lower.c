@@ -145,6 +145,19 @@ static int cast(lpo_gpu_call *c) {
                                           .n = {n}});
 }
 
+static int levels(lpo_gpu_call *c) {
+    const lpo_karg *y = &c->k.arg[0], *x = &c->k.arg[1], *value = &c->k.arg[2];
+    const int64_t T = y->shape[0], K = y->shape[1], C = value->shape[0], n = T * K;
+    if (!lpo_gpu_is(y, LPO_F32) || !lpo_gpu_is(x, LPO_U8) || !lpo_gpu_is(value, LPO_F32) || y->ndim != 2 ||
+        !lpo_gpu_matrix(x, T, K) || C < 1 || K % C || !lpo_gpu_matrix(value, C, 256))
+        return -1;
+    if (n == 0) return 0;
+    return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_LEVELS,
+                                          .groups = {lpo_gpu_groups(n, FLAT)},
+                                          .tensor = {lpo_gpu_arg(c, 0), lpo_gpu_arg(c, 1), lpo_gpu_arg(c, 2)},
+                                          .n = {n, K, K / C}});
+}
+
 int lpo_gpu_lower(lpo_gpu_call *c) {
     static lpo_gpu_lowering *const lowering[LPO_N_OPS] = {
         [LPO_OP_LINEAR] = lpo_gpu_lower_linear,
@@ -170,6 +183,7 @@ int lpo_gpu_lower(lpo_gpu_call *c) {
         [LPO_OP_SQNORM] = sqnorm,
         [LPO_OP_FILL] = fill,
         [LPO_OP_CAST] = cast,
+        [LPO_OP_LEVELS] = levels,
     };
     c->scratch_bytes = 0;
     c->local_bytes = 0;

@@ -57,10 +57,11 @@ static inline bool ref_is_vec(const lpo_karg *a, int64_t n) {
     return !a->data || lpo_karg_count(a) == n;
 }
 
-lpo_kernel_fn lpo_ref_linear, lpo_ref_linear_dx, lpo_ref_linear_dw, lpo_ref_norm, lpo_ref_norm_bwd,
-    lpo_ref_rope, lpo_ref_attn, lpo_ref_attn_bwd, lpo_ref_attn_cached, lpo_ref_act, lpo_ref_act_bwd,
-    lpo_ref_add, lpo_ref_embed, lpo_ref_embed_bwd, lpo_ref_rowmix, lpo_ref_rowmix_bwd, lpo_ref_logprob,
-    lpo_ref_logprob_bwd, lpo_ref_adamw, lpo_ref_sqnorm, lpo_ref_fill, lpo_ref_cast, lpo_ref_dropout;
+lpo_kernel_fn lpo_ref_levels, lpo_ref_linear, lpo_ref_linear_dx, lpo_ref_linear_dw, lpo_ref_norm,
+    lpo_ref_norm_bwd, lpo_ref_rope, lpo_ref_attn, lpo_ref_attn_bwd, lpo_ref_attn_cached, lpo_ref_act,
+    lpo_ref_act_bwd, lpo_ref_add, lpo_ref_embed, lpo_ref_embed_bwd, lpo_ref_rowmix, lpo_ref_rowmix_bwd,
+    lpo_ref_logprob, lpo_ref_logprob_bwd, lpo_ref_adamw, lpo_ref_sqnorm, lpo_ref_fill, lpo_ref_cast,
+    lpo_ref_dropout;
 lpo_scratch_fn lpo_ref_attn_scratch, lpo_ref_attn_bwd_scratch, lpo_ref_attn_cached_scratch,
     lpo_ref_logprob_scratch, lpo_ref_logprob_bwd_scratch;
 #endif

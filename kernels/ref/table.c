@@ -26,4 +26,5 @@ const lpo_kernel lpo_kernels_ref[LPO_N_OPS] = {
     [LPO_OP_FILL] = {lpo_ref_fill, NULL},
     [LPO_OP_CAST] = {lpo_ref_cast, NULL},
     [LPO_OP_DROPOUT] = {lpo_ref_dropout, NULL},
+    [LPO_OP_LEVELS] = {lpo_ref_levels, NULL},
 };

@@ -50,8 +50,8 @@ static uint64_t fingerprint(const lpo_batch *b) {
         h = h * 31 + (uint64_t)s->record->index;
         for (size_t k = 0; k < s->chosen.n; k++) h = h * 31 + (uint64_t)s->chosen.ids[k];
         const lpo_batch_clip *c = &b->clips[s->clip];
-        const uint32_t *bits = (const uint32_t *)c->patches;
-        for (int32_t k = 0; k < c->grid_t * c->grid_h * c->grid_w * 1176; k++) h = h * 31 + bits[k];
+        const uint8_t *bytes = c->patches;
+        for (int32_t k = 0; k < c->grid_t * c->grid_h * c->grid_w * 1176; k++) h = h * 31 + bytes[k];
     }
     return h;
 }

@@ -29,6 +29,7 @@ static inline double case_get(const lpo_karg *a, int64_t i) {
     case LPO_F32: return (double)((float *)a->data)[i];
     case LPO_BF16: return (double)lpo_bf16_to_f32(((uint16_t *)a->data)[i]);
     case LPO_F16: return (double)lpo_f16_to_f32(((uint16_t *)a->data)[i]);
+    case LPO_U8: return (double)((uint8_t *)a->data)[i];
     default: return (double)((int32_t *)a->data)[i];
     }
 }
@@ -38,6 +39,7 @@ static inline void case_put(const lpo_karg *a, int64_t i, double v) {
     case LPO_F32: ((float *)a->data)[i] = (float)v; break;
     case LPO_BF16: ((uint16_t *)a->data)[i] = lpo_f32_to_bf16((float)v); break;
     case LPO_F16: ((uint16_t *)a->data)[i] = lpo_f32_to_f16((float)v); break;
+    case LPO_U8: ((uint8_t *)a->data)[i] = (uint8_t)(128 + 127 * v); break;
     default: ((int32_t *)a->data)[i] = (int32_t)v;
     }
 }

@@ -69,6 +69,17 @@ Test(kernels_elementwise, cast_and_fill) {
             }
 }
 
+/* Bytes become the values of their part of the row, to the bit. */
+Test(kernels_elementwise, levels) {
+    static const int sizes[][3] = {{1, 1, 1}, {7, 36, 3}, {300, 1176, 3}, {2, 10, 5}};
+    for (size_t i = 0; i < 4; i++) {
+        const int T = sizes[i][0], K = sizes[i][1], C = sizes[i][2];
+        lpo_kcall c = {.arg = {case_tensor(LPO_F32, 1, 2, T, K), case_tensor(LPO_U8, 1, 2, T, K),
+                               case_tensor(LPO_F32, 3, 2, C, 256)}};
+        case_compare(LPO_OP_LEVELS, &c, 0, "");
+    }
+}
+
 /* The share asked for is left out, others are scaled, another seed leaves out others; share 0 is a copy. */
 Test(kernels_elementwise, dropout) {
     enum { N = 20000 };

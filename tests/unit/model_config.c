@@ -118,7 +118,7 @@ Test(config, time_positions) {
                        "\"tokens_per_second\":2}}",
                        &err),
                  LPO_OK);
-    const lpo_clip_input clip = {NULL, 5, 2, 4, 0.4};
+    const lpo_clip_input clip = {NULL, 5, 2, 4, 0.4, NULL};
     for (int cut = 0; cut < 2; cut++) {
         int32_t pos[3 * 13];
         m.config.whole_seconds = cut;

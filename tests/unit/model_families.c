@@ -130,8 +130,12 @@ static void open_problem(problem *p, const json_t *c, int i, const char *place) 
     snprintf(clip, sizeof clip, "%s clip", p->name);
     const uint64_t h = name_hash(clip);
     for (size_t k = 0; k < n; k++) p->patches[k] = (float)(2 * seven(h, k));
-    p->clip = (lpo_clip_input){p->patches, (int32_t)num(g, 0), (int32_t)num(g, 1), (int32_t)num(g, 2),
-                               json_number_value(key(c, "seconds"))};
+    p->clip = (lpo_clip_input){p->patches,
+                               (int32_t)num(g, 0),
+                               (int32_t)num(g, 1),
+                               (int32_t)num(g, 2),
+                               json_number_value(key(c, "seconds")),
+                               NULL};
     const json_t *prompt = key(c, "prompt"), *response = key(c, "response");
     int32_t n_ids = 0;
     for (size_t k = 0; k < json_array_size(prompt); k++) p->ids[n_ids++] = (int32_t)num(prompt, k);
@@ -402,7 +406,7 @@ Test(families, says_what_is_wrong) {
     MUST(lpo_file_write(path, text, n, &err));
     free(text);
     m = open_small(dir, "cpu", "f32");
-    cr_expect_eq(lpo_clip_check(m, &(lpo_clip_input){(float[1]){0}, 2, 4, 6, 1}, &err), LPO_EINVAL);
+    cr_expect_eq(lpo_clip_check(m, &(lpo_clip_input){(float[1]){0}, 2, 4, 6, 1, NULL}, &err), LPO_EINVAL);
     cr_expect(strstr(err.msg, "4 x 6 patches, but the tower's are 4 x 4"), "%s", err.msg);
     lpo_model_destroy(m);
     MUST(lpo_dir_remove(dir, &err));

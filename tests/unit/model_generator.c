@@ -33,7 +33,7 @@ static void make_asks(asks *a) {
     memset(a, 0, sizeof *a);
     for (int c = 0; c < 3; c++) {
         for (int i = 0; i < 128 * 24; i++) a->patches[c][i] = (float)lpo_rng_normal(&r);
-        a->clips[c] = (lpo_clip_input){a->patches[c], 2 + c, 4, 4 + 4 * (c == 1), 1};
+        a->clips[c] = (lpo_clip_input){a->patches[c], 2 + c, 4, 4 + 4 * (c == 1), 1, NULL};
     }
     for (int i = 0; i < N_ASKS; i++) {
         const int c = i % 4 - 1; /* -1: none */

@@ -35,7 +35,7 @@ static double worst(const char *place, const char *dtype, bool checkpoint) {
     const int32_t *clip_of = lpo_safetensors_find(f, "clip_of")->data;
     for (int i = 0; i < 3; i++) {
         const int32_t *g = get(f, "grid", i)->data;
-        clips[i] = (lpo_clip_input){get(f, "clip", i)->data, g[0], g[1], g[2], 1.0};
+        clips[i] = (lpo_clip_input){get(f, "clip", i)->data, g[0], g[1], g[2], 1.0, NULL};
     }
     for (int i = 0; i < 4; i++) {
         const lpo_tensor_info *ids = get(f, "ids", i);

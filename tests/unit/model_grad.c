@@ -9,6 +9,24 @@ static double weight_of(int64_t i) {
     return sin(1.7 * (double)i + 0.3);
 }
 
+/* The clips' patches as bytes, and as the floats that these stand for. */
+enum { NORMAL, BYTES, FLOATS_OF_BYTES };
+static int patches_are = NORMAL;
+static void set_patches(small_batch *b) {
+    enum { COLS = 24 };
+    static uint8_t bytes[2][3 * 16 * COLS];
+    static float levels[3][256];
+    lpo_rng r = lpo_rng_init(4, 0);
+    for (int k = 0; k < 3 * 256; k++) levels[k / 256][k % 256] = (float)lpo_rng_normal(&r);
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 3 * 16 * COLS; k++) {
+            bytes[i][k] = (uint8_t)lpo_rng_below(&r, 256);
+            b->patches[i][k] = levels[k % COLS / (COLS / 3)][bytes[i][k]];
+        }
+        if (patches_are == BYTES) b->clips[i].patches = bytes[i], b->clips[i].levels = levels[0];
+    }
+}
+
 typedef struct run {
     double loss;
     double logp[16];
@@ -20,6 +38,7 @@ static run run_model(lpo_model *m, bool backward, bool checkpoint) {
     lpo_error err = {0};
     static small_batch b;
     fill_batch(&b);
+    if (patches_are != NORMAL) set_patches(&b);
     run r = {0};
     lpo_tape *t;
     lpo_forward_out out;
@@ -150,6 +169,71 @@ static void check_checkpoint(const char *place, const char *dtype) {
     MUST(lpo_model_set_trainable(m, "llm", &err)); /* the decoder's own share of the saving */
     MUST(lpo_model_alloc_grads(m, &err));
     cr_assert_lt(run_model(m, true, true).arena_bytes, run_model(m, true, false).arena_bytes);
+    lpo_model_destroy(m);
+    MUST(lpo_dir_remove(dir, &err));
+}
+
+static void check_bytes(const char *place, const char *dtype) {
+    lpo_error err = {0};
+    char *dir = temp_dir();
+    make_small(dir, TIED);
+    lpo_model *m = open_small(dir, place, dtype);
+    MUST(lpo_model_set_trainable(m, "all", &err));
+    MUST(lpo_model_alloc_grads(m, &err));
+    const bool f64 = !strcmp(dtype, "f64");
+    size_t n;
+    run r[3];
+    double *g[3];
+    for (patches_are = NORMAL; patches_are <= FLOATS_OF_BYTES; patches_are++) {
+        r[patches_are] = run_model(m, true, false);
+        g[patches_are] = gradients(m, f64, &n);
+    }
+    patches_are = NORMAL;
+    cr_assert_arr_eq(r[BYTES].logp, r[FLOATS_OF_BYTES].logp, sizeof r[0].logp);
+    cr_assert_arr_eq(g[BYTES], g[FLOATS_OF_BYTES], n * sizeof *g[0]);
+    cr_assert_neq(r[BYTES].logp[0], r[NORMAL].logp[0]);
+    for (int i = 0; i < 3; i++) free(g[i]);
+    lpo_model_destroy(m);
+    MUST(lpo_dir_remove(dir, &err));
+}
+
+/* Patches as bytes give every bit that the floats give which they stand for. */
+Test(grad, bytes_are_their_floats_ref) {
+    check_bytes("ref", "f64");
+}
+Test(grad, bytes_are_their_floats_cpu) {
+    check_bytes("cpu", "f32");
+}
+Test(grad, bytes_are_their_floats_bf16) {
+    check_bytes("cpu", "bf16");
+}
+Test(grad, bytes_are_their_floats_opencl) {
+    char why[256];
+    if (!lpo_opencl_describe(why, sizeof why)) cr_skip_test("no OpenCL: %s", why);
+    check_bytes("opencl", "bf16");
+}
+
+/* Clips of one batch whose bytes stand for different values are refused. */
+Test(grad, bytes_of_two_kinds) {
+    lpo_error err = {0};
+    char *dir = temp_dir();
+    static const float levels[2][3 * 256] = {{0}, {1}};
+    static const uint8_t bytes[3 * 16 * 24];
+    static small_batch b;
+    make_small(dir, TIED);
+    lpo_model *m = open_small(dir, "cpu", "f32");
+    fill_batch(&b);
+    for (int second = 0; second < 3; second++) {
+        lpo_tape *t;
+        lpo_forward_out out;
+        MUST(lpo_tape_create(&t, lpo_model_placement(m), &err));
+        for (int i = 0; i < 2; i++) b.clips[i].patches = bytes, b.clips[i].levels = levels[0];
+        if (second == 1) b.clips[1].levels = levels[1];
+        if (second == 2) b.clips[1].patches = b.patches[1], b.clips[1].levels = NULL;
+        cr_expect_eq(lpo_model_record(&out, t, m, &b.batch, &(lpo_forward_options){0}, &err),
+                     second ? LPO_EINVAL : LPO_OK);
+        lpo_tape_destroy(t);
+    }
     lpo_model_destroy(m);
     MUST(lpo_dir_remove(dir, &err));
 }

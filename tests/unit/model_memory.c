@@ -96,9 +96,10 @@ Test(memory, paper_is_as_large_as_the_real_thing) {
         lpo_clip_input clip[2];
         int32_t ids[512];
         lpo_seq_input seqs[4];
-        float *patches =
-            calloc((size_t)(4 * side * side) * (size_t)m->layout.patch_w->shape[1], sizeof *patches);
-        for (int i = 0; i < 2; i++) clip[i] = (lpo_clip_input){patches, 4 / v->temporal_patch, side, side, 1};
+        static const float levels[3 * 256];
+        uint8_t *patches = calloc((size_t)(4 * side * side) * (size_t)m->layout.patch_w->shape[1], 1);
+        for (int i = 0; i < 2; i++)
+            clip[i] = (lpo_clip_input){patches, 4 / v->temporal_patch, side, side, 1, levels};
         cr_assert_leq(want.n_sequence, 512);
         for (int i = 0; i < want.n_sequence; i++) ids[i] = i < want.n_video ? m->config.video_pad_id : 3;
         for (int i = 0; i < 4; i++)

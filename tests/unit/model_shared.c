@@ -27,7 +27,7 @@ static void fill_pairs(pairs *p, const lpo_model *m) {
     const int64_t n = (int64_t)grid_t * side * side * m->layout.patch_w->shape[1];
     p->patches = malloc((size_t)n * sizeof *p->patches);
     for (int64_t i = 0; i < n; i++) p->patches[i] = (float)lpo_rng_normal(&r);
-    p->clip = (lpo_clip_input){p->patches, grid_t, side, side, 1};
+    p->clip = (lpo_clip_input){p->patches, grid_t, side, side, 1, NULL};
     const int32_t rows = (int32_t)lpo_clip_rows(m, &p->clip);
     int32_t word[MOST];
     for (int i = 0; i < MOST; i++) do

@@ -72,8 +72,8 @@ static inline void fill_batch(small_batch *b) {
     const int32_t clip_of[N_SEQS] = {1, 0, -1, 1}, n_response[N_SEQS] = {4, 3, 5, 1};
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 3 * 16 * 24; k++) b->patches[i][k] = (float)lpo_rng_normal(&r);
-    b->clips[0] = (lpo_clip_input){b->patches[0], 2, 2, 4, 1};
-    b->clips[1] = (lpo_clip_input){b->patches[1], 3, 4, 2, 1};
+    b->clips[0] = (lpo_clip_input){b->patches[0], 2, 2, 4, 1, NULL};
+    b->clips[1] = (lpo_clip_input){b->patches[1], 3, 4, 2, 1, NULL};
     for (int s = 0; s < N_SEQS; s++) {
         int32_t n = 0, *ids = b->ids[s];
         for (int i = 0; i < 3; i++) ids[n++] = (int32_t)lpo_rng_below(&r, 18);

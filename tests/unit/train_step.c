@@ -28,7 +28,7 @@ static lpo_batch make_batch(void) {
     MUST(lpo_dataset_open(&data, path, &o, &err));
     unlink(path);
     fill_batch(&tiny);
-    clip = (lpo_batch_clip){tiny.patches[0], 2, 2, 4, 1};
+    clip = (lpo_batch_clip){tiny.patches[0], 2, 2, 4, 1, NULL};
     const lpo_seq_input *with = &tiny.seqs[1], *without = &tiny.seqs[2];
     for (int i = 0; i < N; i++) {
         const lpo_seq_input *s = i < 2 ? with : without;
