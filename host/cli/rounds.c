@@ -36,19 +36,47 @@ static json_t *number(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *row(int round, const lpo_pairs_result *p, const lpo_train_result *t) {
-    return json_pack("{si sI sI so so so so so so so so ss}", "round", round, "questions",
-                     (json_int_t)p->n_questions, "pairs", (json_int_t)p->n_pairs, "trust_chosen",
-                     number(p->trust_chosen), "trust_rejected", number(p->trust_rejected), "trust/rho",
-                     number(p->rho), "loss", number(t->loss), "rewards/accuracies",
-                     number(t->reward_accuracy), "rewards/margins", number(t->reward_margin),
-                     "displacement/chosen", number(t->displacement_chosen), "displacement/rejected",
-                     number(t->displacement_rejected), "checkpoint", t->last_checkpoint);
+/* What a round was trained with, but for what only changes its pace. */
+static json_t *options_of(const lpo_train_options *o) {
+    json_t *j = json_object();
+    const lpo_option_info *i;
+    for (int k = 0; (i = lpo_train_option_at(k)); k++)
+        if (strcmp(i->name, "resume") && strcmp(i->name, "n_threads"))
+            json_object_set_new(j, i->name, json_string(lpo_train_options_get(o, i->name)));
+    return j;
 }
 
-/* One round in OUT/round-K; model: the policy, replaced by the new one. */
-static lpo_status run_round(json_t **out, const cli_rounds *r, lpo_train_options *o, int round, char *model,
-                            const char *data, const char *folder, int resume, lpo_error *err) {
+static json_t *row(int round, const lpo_pairs_result *p, const lpo_train_result *t,
+                   const lpo_train_options *o) {
+    json_t *j = json_pack("{si sI sI so so so so so so so so ss}", "round", round, "questions",
+                          (json_int_t)p->n_questions, "pairs", (json_int_t)p->n_pairs, "trust_chosen",
+                          number(p->trust_chosen), "trust_rejected", number(p->trust_rejected), "trust/rho",
+                          number(p->rho), "loss", number(t->loss), "rewards/accuracies",
+                          number(t->reward_accuracy), "rewards/margins", number(t->reward_margin),
+                          "displacement/chosen", number(t->displacement_chosen), "displacement/rejected",
+                          number(t->displacement_rejected), "checkpoint", t->last_checkpoint);
+    json_object_set_new(j, "options", options_of(o));
+    return j;
+}
+
+/* Was it trained with these options, and is its policy still there? Then neither model nor videos need be
+ * looked at. Anything else is for lpo_train to go on with, or to refuse. */
+static bool is_done(const json_t *was, const lpo_train_options *o) {
+    const char *checkpoint = json_string_value(json_object_get(was, "checkpoint"));
+    json_t *now = options_of(o);
+    struct stat st;
+    const bool done = checkpoint && json_equal(json_object_get(was, "options"), now) &&
+                      !stat(checkpoint, &st) && strlen(checkpoint) < PATH_BYTES;
+    json_decref(now);
+    return done;
+}
+
+/* One round in OUT/round-K; model: the policy, replaced by the new one. was: its row in an earlier table, or
+ * NULL.
+ */
+static lpo_status run_round(json_t **out, const json_t *was, const cli_rounds *r, lpo_train_options *o,
+                            int round, char *model, const char *data, const char *folder, int resume,
+                            lpo_error *err) {
     char dir[PATH_BYTES], pairs[PATH_BYTES + 16];
     lpo_pairs_result p;
     lpo_train_result t;
@@ -61,10 +89,16 @@ static lpo_status run_round(json_t **out, const cli_rounds *r, lpo_train_options
     if (!s) s = lpo_train_options_set(o, "model", model, err);
     if (!s) s = lpo_train_options_set(o, "data", pairs, err);
     if (!s) s = lpo_train_options_set(o, "out", dir, err);
-    if (!s) s = lpo_train(&t, o, cli_interrupted, cli_progress, NULL, err);
+    if (!s && is_done(was, o)) {
+        *out = json_deep_copy(was);
+    } else if (!s) {
+        s = lpo_train(&t, o, cli_interrupted, cli_progress, NULL, err);
+        if (!s) *out = row(round, &p, &t, o);
+    }
+    if (s == LPO_ECANCELED)
+        return lpo_fail(err, s, "round %d was interrupted; the same command with --resume goes on", round);
     if (s) return lpo_fail_in(err, s, "round %d", round);
-    snprintf(model, PATH_BYTES, "%s", t.last_checkpoint);
-    *out = row(round, &p, &t);
+    snprintf(model, PATH_BYTES, "%s", json_string_value(json_object_get(*out, "checkpoint")));
     return LPO_OK;
 }
 
@@ -97,18 +131,27 @@ int cli_rounds_run(const cli_rounds *r, lpo_train_options *o, int resume, int js
     snprintf(data, sizeof data, "%s", lpo_train_options_get(o, "data"));
     snprintf(folder, sizeof folder, "%s", lpo_train_options_get(o, "out"));
     snprintf(table, sizeof table, "%s/rounds.json", folder);
-    json_t *rows = json_array();
+    json_t *rows = json_array(), *before = resume ? json_load_file(table, 0, NULL) : NULL;
     lpo_error err;
     lpo_status s = LPO_OK;
+    struct stat st;
+    char first[PATH_BYTES + 16];
+    snprintf(first, sizeof first, "%s/round-1", folder);
+    if (!resume && !stat(first, &st)) /* before its pairs are made anew, for nothing */
+        s = lpo_fail(&err, LPO_EINVAL,
+                     "%s: holds rounds already; add --resume to go on with them, or choose another --out",
+                     folder);
     for (int round = 1; round <= r->n && !s; round++) {
         json_t *o_row = NULL;
-        s = run_round(&o_row, r, o, round, model, data, folder, resume, &err);
+        s = run_round(&o_row, json_array_get(before, (size_t)round - 1), r, o, round, model, data, folder,
+                      resume, &err);
         if (s) break;
         if (!json) print_row(o_row);
         json_array_append_new(rows, o_row);
         if (json_dump_file(rows, table, JSON_INDENT(2)))
             s = lpo_fail(&err, LPO_EIO, "%s: cannot write it", table);
     }
+    json_decref(before);
     if (s) {
         json_decref(rows);
         return cli_fail("train", &err);

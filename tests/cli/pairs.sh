@@ -77,7 +77,16 @@ rounds() {
 }
 rounds || fail "rounds: $(cat log)"
 cp rounds/rounds.json once.json
+cp -p rounds/round-1/pairs.jsonl first.jsonl
+rounds && fail "rounds over rounds"
+grep -q 'holds rounds already' log && ! [ rounds/round-1/pairs.jsonl -nt first.jsonl ] || fail "rounds over rounds: $(cat log)"
 rounds --resume && cmp once.json rounds/rounds.json || fail "rounds resumed: $(cat log)"
+# Of a finished round no video is looked at again; with other options it is none.
+mv w/videos gone
+rounds --resume && cmp once.json rounds/rounds.json || fail "finished rounds resumed: $(cat log)"
+mv gone w/videos
+rounds --resume --learning-rate 1 && fail "rounds resumed with another learning rate"
+grep -q 'round 1: .*learning_rate' log || fail "unclear: $(cat log)"
 [ -d rounds/round-1/checkpoints/step-1 ] && [ -d rounds/round-2/checkpoints/step-1 ] || fail "a policy of a round is gone"
 cmp -s rounds/round-1/pairs.jsonl rounds/round-2/pairs.jsonl && fail "both rounds drew the same answers"
 # Beside its data the output keeps the paths of the data.
