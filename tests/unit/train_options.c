@@ -97,3 +97,25 @@ Test(train_options, resume) {
     lpo_train_options_destroy(a);
     lpo_train_options_destroy(b);
 }
+
+/* A run begun before an option existed had what is now its default: it goes on without it, and is refused
+ * another value. Another place is a warning. */
+Test(train_options, resume_of_an_older_run) {
+    lpo_train_options *a = lpo_train_options_create(), *b = lpo_train_options_create();
+    lpo_error err;
+    lpo_train_options_set(a, "lr", "3e-5", NULL);
+    json_t *saved = lpo_train_options_json(a);
+    json_object_del(saved, "use_rslora");
+    json_object_del(saved, "beta"); /* one without a default value */
+    json_object_del(saved, "lora_alpha");
+    cr_assert_eq(lpo_train_options_inherit(b, saved, "config.json", &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_train_options_same_run(b, saved, "config.json", &err), LPO_OK, "%s", err.msg);
+    lpo_train_options_set(b, "place", "cuda", NULL);
+    cr_assert_eq(lpo_train_options_same_run(b, saved, "config.json", &err), LPO_OK, "%s", err.msg);
+    lpo_train_options_set(b, "lora_alpha", "17", NULL);
+    cr_assert_eq(lpo_train_options_same_run(b, saved, "config.json", &err), LPO_EINVAL);
+    cr_assert(strstr(err.msg, "lora_alpha (was \"16"), "%s", err.msg);
+    json_decref(saved);
+    lpo_train_options_destroy(a);
+    lpo_train_options_destroy(b);
+}
