@@ -185,6 +185,18 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Seconds, as far as one wants to know them. */
+static void format_left(char out[32], double s) {
+    if (s < 120)
+        snprintf(out, 32, "%.0f s", s);
+    else if (s < 120 * 60)
+        snprintf(out, 32, "%.0f min", s / 60);
+    else if (s < 48 * 3600)
+        snprintf(out, 32, "%.1f h", s / 3600);
+    else
+        snprintf(out, 32, "%.1f days", s / 86400);
+}
+
 int cli_progress(void *user, const char *what, long long done, long long total) {
     (void)user;
     return cli_progress_note(what, done, total, "");
@@ -208,10 +220,11 @@ int cli_progress_note(const char *what, long long done, long long total, const c
     }
     last = t;
     double rate = (double)(done - first_done) / (t - start);
+    char left[32];
+    format_left(left, rate > 0 ? (double)(total - done) / rate : 0);
     if (total > 0 && rate > 0)
-        fprintf(stderr, "%s%s: %lld of %lld (%.0f%%), %.3g/s%s, %.0f s left%s", tty ? "\r\033[K" : "", what,
-                done, total, 100.0 * (double)done / (double)total, rate, note, (double)(total - done) / rate,
-                tty ? "" : "\n");
+        fprintf(stderr, "%s%s: %lld of %lld (%.0f%%), %.3g/s%s, %s left%s", tty ? "\r\033[K" : "", what, done,
+                total, 100.0 * (double)done / (double)total, rate, note, left, tty ? "" : "\n");
     else
         fprintf(stderr, "%s%s: %lld, %.3g/s%s%s", tty ? "\r\033[K" : "", what, done, rate, note,
                 tty ? "" : "\n");
