@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model_generate.c -- tokens a second: prompts answered one by one and many at a time, and what eight
- * questions on one clip gain from encoding it once and from sharing the rows of their common beginning.
- * usage: bench_model_generate [THREADS [OUT.json [CASE]]]. Models have random weights: the whole tiny one,
- * and one layer of the 2B (with two of its tower's 32 blocks and 16,384 of its 151,936 ids: a single layer
- * under the full head would be a measurement of the head). Then model_generate_peer.py does the text half in
- * torch and prints both in one table. Times are the best of several. */
+/* model_generate.c -- tokens a second: prompts answered one by one and many at a time; the step of one token
+ * behind a long prompt, beside the time it takes to read the weights from memory; and what eight questions on
+ * one clip gain from encoding it once and from sharing the rows of their common beginning.
+ * usage: bench_model_generate [THREADS [OUT.json [CASE [PART]]]], PART of steps, batching, questions. Models
+ * have random weights: the whole tiny one, and one layer of the 2B (with two of its tower's 32 blocks and
+ * 16,384 of its 151,936 ids: a single layer under the full head would be a measurement of the head). Then
+ * model_generate_peer.py does the text half in torch and prints both in one table. Times are the best of
+ * several. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
@@ -26,6 +28,7 @@ typedef struct subject {
     int vocab, n_prompts, n_prompt, n_tokens, repeats;
     int at_once[3];
     lpo_clip_input clip; /* of the questions */
+    double weights;      /* values a step of one token reads: those of the layers and the head */
 } subject;
 
 static const subject subjects[] = {
@@ -38,7 +41,8 @@ static const subject subjects[] = {
      64,
      3,
      {1, 8, 64},
-     {NULL, 4, 4, 4, 1, NULL}},
+     {.grid_t = 4, .grid_h = 4, .grid_w = 4, .second_per_grid = 1},
+     0},
     {"2B layer",
      "2b",
      "{\"num_hidden_layers\":1,\"vocab_size\":16384," IDS(7, 16383) ",\"vision_config\":{\"depth\":2}}",
@@ -48,16 +52,22 @@ static const subject subjects[] = {
      16,
      2,
      {1, 4, 16},
-     {NULL, 4, 16, 16, 1, NULL}},
+     {.grid_t = 4, .grid_h = 16, .grid_w = 16, .second_per_grid = 1},
+     1536. * (2048 + 1536 + 3 * 8960 + 16384)},
 };
 
 static json_t *rows;
 static int threads;
+static const char *only = "";
 
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool wants(const char *what) {
+    return strstr(what, only);
 }
 
 static void must(lpo_status st, const lpo_error *err) {
@@ -136,6 +146,86 @@ static void batching(const subject *s, lpo_model *m) {
     free_requests(r, s->n_prompts);
 }
 
+/* Bytes a second that all threads read together, the best of several: a step of one token can take no less
+ * than its weights take. */
+static double read_speed(void) {
+    const int64_t n = (int64_t)1 << 27;
+    float *all = malloc((size_t)n * sizeof *all), sum = 0;
+    double best = 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < n; i++) all[i] = 1;
+    for (int k = 0; k < 5; k++) {
+        const double start = now();
+#pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : sum)
+        for (int64_t i = 0; i < n; i += 4096) {
+            float part[16] = {0};
+            for (int64_t at = i; at < i + 4096; at += 16)
+                for (int lane = 0; lane < 16; lane++) part[lane] += all[at + lane];
+            for (int lane = 0; lane < 16; lane++) sum += part[lane];
+        }
+        const double speed = (double)n * sizeof *all / (now() - start);
+        if (speed > best) best = speed;
+    }
+    free(all);
+    if (sum < 0) printf("%f\n", (double)sum);
+    return best;
+}
+
+enum { PAST = 1000, STEPS = 32 };
+/* The steps that all of the batch take together: from when the last has its first token to when the first has
+ * its last. */
+typedef struct together {
+    int n, begun, tokens;
+    bool over;
+    int had[8];
+    double start, end;
+} together;
+
+static int on_token(void *user, int seq, int32_t id) {
+    together *t = user;
+    (void)id;
+    const double at = now();
+    if (t->begun == t->n && !t->over) {
+        t->tokens++;
+        t->end = at;
+    }
+    if (t->had[seq]++ == 0 && ++t->begun == t->n) t->start = t->end = at;
+    t->over |= t->had[seq] == STEPS;
+    return LPO_TOKEN_NEXT;
+}
+
+/* One token of each of n sequences, PAST tokens behind them. */
+static double step(const subject *s, lpo_model *m, int n, double floor_ms) {
+    lpo_gen_request *r = make_requests(s, n, PAST);
+    double best = 1e9;
+    for (int k = 0; k < 3; k++) {
+        together t = {.n = n};
+        for (int i = 0; i < n; i++) {
+            r[i].options.max_tokens = STEPS;
+            r[i].fn = on_token;
+            r[i].fn_user = &t;
+        }
+        run(m, r, n, (lpo_generator_options){.max_seqs = n});
+        const double each = (t.end - t.start) / t.tokens;
+        if (each < best) best = each;
+    }
+    free_requests(r, n);
+    const double ms = best * n * 1e3;
+    printf("%-44s   a step takes %.2f ms, %.2f times the reading of its weights\n", "", ms, ms / floor_ms);
+    return 1 / best;
+}
+
+static void steps(const subject *s, lpo_model *m, const char *dtype, int bytes) {
+    char what[64];
+    if (!s->weights) return;
+    snprintf(what, sizeof what, "%s, %s: a token behind %d", s->name, dtype, PAST);
+    const double speed = read_speed(), floor_ms = s->weights * bytes / speed * 1e3;
+    report(what, "memory reads", speed / 1e9, "GB/s");
+    report(what, "weights read", floor_ms, "ms");
+    report(what, "1 at a time", step(s, m, 1, floor_ms), "tokens/s");
+    report(what, "8 at a time", step(s, m, 8, floor_ms), "tokens/s");
+}
+
 /* Eight questions of 16 ids on one clip of eight frames, behind 20 ids and the clip. */
 static void questions(const subject *s, lpo_model *m) {
     enum { N = 8, HEAD = 20, OWN = 16 };
@@ -170,26 +260,36 @@ static void questions(const subject *s, lpo_model *m) {
     free(patches);
 }
 
-int main(int argc, char **argv) {
+static lpo_model *open_model(const subject *s, const char *dtype) {
     lpo_error err = {0};
+    char dir[] = "/tmp/leanpo-bench-XXXXXX";
+    lpo_model *m;
+    if (!mkdtemp(dir)) exit(1);
+    must(lpo_model_init(
+             dir, &(lpo_init_options){.size = s->size, .config = s->config, .dtype = dtype, .seed = 1}, &err),
+         &err);
+    must(lpo_model_load(&m, dir, &(lpo_model_options){.place = "cpu", .dtype = dtype}, &err), &err);
+    must(lpo_dir_remove(dir, &err), &err);
+    return m;
+}
+
+int main(int argc, char **argv) {
     lpo_kernels_cpu_threads(argc > 1 ? atoi(argv[1]) : 0);
     threads = lpo_cpu_threads();
     rows = json_array();
+    if (argc > 4) only = argv[4];
     printf("%d threads, f32\n", threads);
     for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
         const subject *s = &subjects[i];
         if (argc > 3 && !strstr(s->name, argv[3])) continue;
-        char dir[] = "/tmp/leanpo-bench-XXXXXX";
-        lpo_model *m;
-        if (!mkdtemp(dir)) return 1;
-        must(lpo_model_init(
-                 dir, &(lpo_init_options){.size = s->size, .config = s->config, .dtype = "f32", .seed = 1},
-                 &err),
-             &err);
-        must(lpo_model_load(&m, dir, &(lpo_model_options){.place = "cpu", .dtype = "f32"}, &err), &err);
-        must(lpo_dir_remove(dir, &err), &err);
-        batching(s, m);
-        questions(s, m);
+        lpo_model *m = open_model(s, "f32");
+        if (wants("steps")) steps(s, m, "f32", 4);
+        if (wants("batching")) batching(s, m);
+        if (wants("questions")) questions(s, m);
+        lpo_model_destroy(m);
+        if (!s->weights || !wants("steps")) continue;
+        m = open_model(s, "bf16");
+        steps(s, m, "bf16", 2);
         lpo_model_destroy(m);
     }
     if (argc > 2 && argv[2][0] && json_dump_file(rows, argv[2], JSON_INDENT(1))) {

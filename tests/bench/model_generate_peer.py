@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The text half of bench_model_generate in torch (fp32, eager, key/value cache, greedy), and both in one table.
+"""The text half of bench_model_generate in torch (eager; fp32, and bf16 where ours is, key/value cache, greedy), and both in one table.
 
   model_generate_peer.py OURS.json [OUT.json]    (rows are added; without OUT.json OURS.json is rewritten)
 
@@ -24,6 +24,7 @@ except ImportError:
     print("SKIP: no torch here (python3-torch); the table has our side alone")
     torch = None
 
+PAST, STEPS = 1000, 32  # as in model_generate.c
 MODELS = {  # hidden, ff, layers, q heads, kv heads, vocabulary; prompts at a time, those run in all, prompt, tokens
     "tiny": ((128, 384, 3, 2, 1, 4000), ((1, 4), (8, 16), (64, 64)), 64, 48, 64),
     "2B layer": ((1536, 8960, 1, 12, 2, 16384), ((1, 2), (4, 8), (16, 16)), 16, 64, 16),
@@ -41,6 +42,13 @@ class Decoder:
                             bias=w((q + 2 * kv) * self.d), o=w(hidden, hidden), gate=w(ff, hidden), up=w(ff, hidden),
                             down=w(hidden, ff)) for _ in range(layers)]
 
+    def to(self, dtype):
+        other = Decoder.__new__(Decoder)
+        other.q, other.kv, other.d = self.q, self.kv, self.d
+        other.embed, other.norm = self.embed.to(dtype), self.norm.to(dtype)
+        other.layers = [{k: t.to(dtype) for k, t in layer.items()} for layer in self.layers]
+        return other
+
     def rms(self, x, weight):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * weight
 
@@ -48,12 +56,13 @@ class Decoder:
         freq = 1.0 / 1e6 ** (torch.arange(0, self.d, 2) / self.d)
         angle = torch.cat([at[:, None] * freq] * 2, -1)
         half = self.d // 2
-        return x * angle.cos() + torch.cat((-x[..., half:], x[..., :half]), -1) * angle.sin()
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
 
     def forward(self, ids, past, cache):  # ids [B, T] -> logits of the last row [B, vocab]
         B, T = ids.shape
         x, at = self.embed[ids], torch.arange(past, past + T, dtype=torch.float32)
-        mask = torch.full((T, past + T), float("-inf")).triu(past + 1) if T > 1 else None
+        mask = torch.full((T, past + T), float("-inf"), dtype=x.dtype).triu(past + 1) if T > 1 else None
         for layer, c in zip(self.layers, cache):
             y = F.linear(self.rms(x, layer["n1"]), layer["qkv"], layer["bias"])
             y = y.view(B, T, self.q + 2 * self.kv, self.d).transpose(1, 2)
@@ -87,6 +96,20 @@ def rate(model, vocab, at_once, n_prompts, n_prompt, n_tokens, repeats=2):
     return n_prompts * n_tokens / best
 
 
+def step_rate(model, vocab, at_once, repeats=3):
+    """Tokens a second of steps of one token behind PAST of them."""
+    best = 1e9
+    for _ in range(repeats):
+        dtype = model.embed.dtype
+        cache = [[torch.zeros(at_once, model.kv, PAST + STEPS, model.d, dtype=dtype) for _ in range(2)] for _ in model.layers]
+        ids = model.forward(torch.randint(0, vocab, (at_once, PAST)), 0, cache).argmax(-1, keepdim=True)
+        start = time.perf_counter()
+        for i in range(STEPS):
+            ids = model.forward(ids, PAST + i, cache).argmax(-1, keepdim=True)
+        best = min(best, time.perf_counter() - start)
+    return at_once * STEPS / best
+
+
 def main():
     if torch:
         torch.set_num_threads(int(threads))
@@ -94,14 +117,21 @@ def main():
         torch.set_grad_enabled(False)
         for name, (shape, batches, total, n_prompt, n_tokens) in MODELS.items():
             what = f"{name}: {total} prompts of {n_prompt}, {n_tokens} tokens each"
-            if not any(r["what"] == what for r in rows):
+            if not any(r["what"].startswith(name) for r in rows):
                 continue
             model = Decoder(*shape)
-            for at_once, n in batches:
+            for dtype in ("f32", "bf16"):
+                what_step = f"{name}, {dtype}: a token behind {PAST}"
+                if any(r["what"] == what_step for r in rows):
+                    other = model.to(torch.bfloat16) if dtype == "bf16" else model
+                    for at_once in (1, 8):
+                        rows.append({"what": what_step, "how": f"torch {at_once} at a time", "threads": int(threads),
+                                     "value": step_rate(other, shape[5], at_once), "unit": "tokens/s"})
+            for at_once, n in batches if any(r["what"] == what for r in rows) else ():
                 rows.append({"what": what, "how": f"torch {at_once} at a time", "threads": int(threads),
                              "value": rate(model, shape[5], at_once, n, n_prompt, n_tokens), "unit": "tokens/s"})
     ours = {(r["what"], r["how"]): r["value"] for r in rows}
-    print(f"{threads} threads, f32" + (f", torch {torch.__version__}" if torch else ""))
+    print(f"{threads} threads" + (f", torch {torch.__version__}" if torch else ""))
     for r in rows:
         if r["how"].startswith("torch"):
             continue

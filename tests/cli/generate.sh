@@ -155,7 +155,7 @@ refuse() {
     else fail "$name: exit $got, wanted 1 and /$pattern/: $(tail -2 log)"; fi
 }
 : >w/empty.jsonl
-refuse "empty file" 'empty.jsonl: no usable line' --data w/empty.jsonl
+refuse "empty file" 'empty.jsonl: (it holds nothing|no usable line)' --data w/empty.jsonl
 refuse "no such file" 'none.jsonl' --data none.jsonl
 refuse "same answer thrice" 'all would be alike' --n 3 --temperature 0
 refuse "empty stop string" '--stop.*empty' --stop ''
