@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* prep_gpu.c -- frames to a GPU and back, by the kernels of kernels/gpu/preprocess.cl.
+/* prep_gpu.c -- frames to a GPU and back; how one is rendered there is prep_gpu_frame.c.
  *
  * submit packs a frame's planes into one of FRAMES slots, so the decoder may go on at once, and waits when
  * all are taken. One thread owns the device: it takes what is there, up to ROUND frames, and keeps two rounds
@@ -13,7 +13,7 @@
 #include "train/prep_gpu.h"
 
 #include "base/trace.h"
-#include "device/gpu/gpu.h"
+#include "train/prep_gpu_frame.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -23,14 +23,12 @@
 enum { FRAMES = 16, ROUND = FRAMES / 2, PLANS = 16, ALIGN = 256 };
 static const size_t ROUND_BYTES = (size_t)128 << 20; /* of sources; a frame may be larger */
 
-/* The weight tables of a size. Layout of `tables`, all of 4 bytes: start | count | weights of each pass. */
+/* The weight tables of a size, on the device. */
 typedef struct plan {
     struct plan *next;
-    lpo_prep_taps pass[4]; /* horz, vert, blur_horz, blur_vert: pointers into tables */
-    size_t size_bytes;
+    lpo_gpu_tables *tables;
     int users;          /* batches */
-    lpo_buffer *buffer; /* NULL until the device's thread has seen it */
-    int32_t tables[];
+    lpo_buffer *buffer; /* of the tables; NULL until the device's thread has seen them */
 } plan;
 
 typedef struct batch {
@@ -76,7 +74,7 @@ typedef struct prep_gpu {
     lpo_device *device;
     const lpo_driver *driver;
     round rounds[2];
-    lpo_buffer *work; /* rgb | after the first pass | two images */
+    lpo_buffer *work; /* lpo_gpu_frame_work_bytes of the largest frame */
 } prep_gpu;
 
 static size_t aligned(size_t bytes) {
@@ -93,41 +91,6 @@ static const char *refuses(void *self, const lpo_prep_frame_args *a) {
 
 /* ---- weight tables ---- */
 
-/* The passes of a frame as a plan that no list knows yet. */
-static plan *plan_new(const lpo_prep_frame_args *a) {
-    const lpo_prep_taps *t[4] = {&a->horz, &a->vert, &a->blur_horz, &a->blur_vert};
-    size_t n = 0;
-    for (int k = 0; k < 4; k++) n += (size_t)t[k]->n_out * (2 + (size_t)t[k]->stride);
-    plan *p = malloc(sizeof *p + n * sizeof p->tables[0]);
-    if (!p) return NULL;
-    *p = (plan){.size_bytes = n * sizeof p->tables[0]};
-    int32_t *at = p->tables;
-    for (int k = 0; k < 4; k++) {
-        const size_t rows = (size_t)t[k]->n_out, weights = rows * (size_t)t[k]->stride;
-        p->pass[k] = (lpo_prep_taps){.n_in = t[k]->n_in, .n_out = t[k]->n_out, .stride = t[k]->stride};
-        if (!rows) continue;
-        p->pass[k].start = memcpy(at, t[k]->start, 4 * rows);
-        p->pass[k].count = memcpy(at + rows, t[k]->count, 4 * rows);
-        at += 2 * rows;
-        memcpy(at, t[k]->fixed ? (const void *)t[k]->fixed : (const void *)t[k]->real, 4 * weights);
-        if (t[k]->fixed)
-            p->pass[k].fixed = at;
-        else
-            p->pass[k].real = (const float *)at;
-        at += weights;
-    }
-    return p;
-}
-
-static bool plan_same(const plan *p, const plan *q) {
-    for (int k = 0; k < 4; k++) {
-        const lpo_prep_taps *a = &p->pass[k], *b = &q->pass[k];
-        if (a->n_in != b->n_in || a->n_out != b->n_out || a->stride != b->stride || !a->real != !b->real)
-            return false;
-    }
-    return !memcmp(p->tables, q->tables, p->size_bytes);
-}
-
 /* The plan of a frame, the batch one of its users. NULL: out of memory. Under the lock. */
 static plan *plan_of(prep_gpu *g, batch *b, const lpo_prep_frame_args *a) {
     const int32_t *key[4] = {a->horz.start, a->vert.start, a->blur_horz.start, a->blur_vert.start};
@@ -136,14 +99,17 @@ static plan *plan_of(prep_gpu *g, batch *b, const lpo_prep_frame_args *a) {
     struct known *more = realloc(b->known, ((size_t)b->n_known + 1) * sizeof *more);
     if (!more) return NULL;
     b->known = more;
-    plan *fresh = plan_new(a), *p = g->plans;
+    lpo_gpu_tables *fresh = lpo_gpu_tables_create(a);
     if (!fresh) return NULL;
-    while (p && !plan_same(p, fresh)) p = p->next;
+    plan *p = g->plans;
+    while (p && !lpo_gpu_tables_same(p->tables, fresh)) p = p->next;
     if (p)
         free(fresh);
-    else {
-        p = fresh;
-        p->next = g->plans;
+    else if (!(p = malloc(sizeof *p))) {
+        free(fresh);
+        return NULL;
+    } else {
+        *p = (plan){.next = g->plans, .tables = fresh};
         g->plans = p;
     }
     p->users++;
@@ -164,6 +130,7 @@ static void plans_trim(prep_gpu *g, int keep) {
         }
         *at = p->next;
         g->driver->release(p->buffer);
+        free(p->tables);
         free(p);
     }
     pthread_mutex_unlock(&g->lock);
@@ -247,80 +214,6 @@ static lpo_status finish(void *self, void *state, lpo_error *err) {
 
 /* ---- the device's side ---- */
 
-static lpo_gpu_tensor tensor(lpo_buffer *b, size_t offset_bytes, int32_t dtype) {
-    return (lpo_gpu_tensor){b, offset_bytes, dtype};
-}
-static uint32_t groups(int32_t n) {
-    return ((uint32_t)n + 63) / 64;
-}
-
-/* One pass of the plan: along the rows of an image of `rows` rows, or along the columns of one whose rows are
- * of `rows` bytes. */
-static lpo_status pass(prep_gpu *g, const plan *p, int k, lpo_gpu_tensor out, lpo_gpu_tensor in, int32_t rows,
-                       lpo_error *err) {
-    const lpo_prep_taps *t = &p->pass[k];
-    const void *weight = t->fixed ? (const void *)t->fixed : (const void *)t->real;
-    const size_t start = (size_t)((const char *)t->start - (const char *)p->tables),
-                 weights = (size_t)((const char *)weight - (const char *)p->tables);
-    lpo_gpu_launch l = {.tensor = {out, in, tensor(p->buffer, start, LPO_I32),
-                                   tensor(p->buffer, start + 4 * (size_t)t->n_out, LPO_I32),
-                                   tensor(p->buffer, weights, t->fixed ? LPO_I32 : LPO_F32)}};
-    if (k % 2) {
-        l.kernel = LPO_GPU_PREP_VERT;
-        l.groups[0] = groups(rows), l.groups[1] = (uint32_t)t->n_out;
-        l.n[0] = rows, l.n[1] = t->stride;
-    } else {
-        l.kernel = LPO_GPU_PREP_HORZ;
-        l.groups[0] = groups(t->n_out), l.groups[1] = (uint32_t)rows;
-        l.n[0] = t->n_in, l.n[1] = t->n_out, l.n[2] = t->stride;
-    }
-    return lpo_gpu_enqueue(g->device, &l, err);
-}
-
-typedef struct spaces { /* bytes into work */
-    size_t passed, image, blurred, end;
-} spaces;
-static spaces spaces_of(const lpo_prep_frame_args *a) {
-    spaces s;
-    s.passed = aligned((size_t)a->crop_w * (size_t)a->crop_h * 3);
-    s.image = s.passed + aligned((size_t)a->out_w * (size_t)a->crop_h * 3 * (a->horz.real ? 4 : 1));
-    s.blurred = s.image + aligned(result_bytes(a));
-    s.end = s.blurred + aligned(result_bytes(a));
-    return s;
-}
-
-static lpo_status start_frame(prep_gpu *g, const frame *f, lpo_gpu_tensor result, lpo_gpu_tensor source,
-                              lpo_error *err) {
-    const lpo_prep_frame_args *a = &f->a;
-    const spaces s = spaces_of(a);
-    const int32_t row = 3 * a->out_w;
-    const bool blur = a->blur_horz.n_out, retouch = a->grey || a->hflip || a->noise_scale;
-    const lpo_gpu_tensor rgb = tensor(g->work, 0, LPO_U8),
-                         passed = tensor(g->work, s.passed, a->horz.real ? LPO_F32 : LPO_U8),
-                         image = tensor(g->work, s.image, LPO_U8),
-                         blurred = tensor(g->work, s.blurred, LPO_U8);
-    lpo_status st = lpo_gpu_enqueue(
-        g->device,
-        &(lpo_gpu_launch){.kernel = LPO_GPU_PREP_RGB,
-                          .groups = {groups(a->crop_w), (uint32_t)a->crop_h},
-                          .tensor = {rgb, source},
-                          .n = {a->src.pixfmt, a->src.matrix, a->src.full_range != 0, a->src.width,
-                                a->src.height, a->crop_x, a->crop_y, a->crop_w}},
-        err);
-    if (!st) st = pass(g, f->plan, 0, passed, rgb, a->crop_h, err);
-    if (!st) st = pass(g, f->plan, 1, blur || retouch ? image : result, passed, row, err);
-    if (!st && blur) st = pass(g, f->plan, 2, blurred, image, a->out_h, err);
-    if (!st && blur) st = pass(g, f->plan, 3, retouch ? image : result, blurred, row, err);
-    if (st || !retouch) return st;
-    return lpo_gpu_enqueue(g->device,
-                           &(lpo_gpu_launch){.kernel = LPO_GPU_PREP_FINISH,
-                                             .groups = {groups(a->out_w), (uint32_t)a->out_h},
-                                             .tensor = {result, image},
-                                             .n = {a->out_w, a->grey, a->hflip, a->noise_scale,
-                                                   a->noise_key[0], a->noise_key[1]}},
-                           err);
-}
-
 static lpo_status grow(lpo_buffer **b, prep_gpu *g, size_t size_bytes, lpo_error *err) {
     if (*b && lpo_buffer_bytes(*b) >= size_bytes) return LPO_OK;
     g->driver->release(*b);
@@ -333,7 +226,7 @@ static lpo_status round_upload(prep_gpu *g, round *r) {
     size_t from = 0, to = 0, work = 0;
     for (int i = 0; i < r->n; i++) {
         const frame *f = r->frame[i];
-        const size_t end = spaces_of(&f->a).end;
+        const size_t end = lpo_gpu_frame_work_bytes(&f->a);
         r->from[i] = from, r->to[i] = to;
         from += aligned(f->pixels_bytes);
         to += result_bytes(&f->a);
@@ -348,8 +241,8 @@ static lpo_status round_upload(prep_gpu *g, round *r) {
         plan *p = f->plan;
         if (!p->buffer) {
             plans_trim(g, PLANS);
-            s = g->driver->alloc(&p->buffer, g->device, p->size_bytes, &r->err);
-            if (!s) s = g->driver->upload(p->buffer, 0, p->tables, p->size_bytes, &r->err);
+            s = g->driver->alloc(&p->buffer, g->device, p->tables->size_bytes, &r->err);
+            if (!s) s = g->driver->upload(p->buffer, 0, p->tables->data, p->tables->size_bytes, &r->err);
             if (s) g->driver->release(p->buffer), p->buffer = NULL;
         }
         if (!s) s = g->driver->upload(r->source, r->from[i], f->pixels, f->pixels_bytes, &r->err);
@@ -361,8 +254,9 @@ static lpo_status round_upload(prep_gpu *g, round *r) {
 static lpo_status round_start(prep_gpu *g, round *r) {
     lpo_status s = LPO_OK;
     for (int i = 0; i < r->n && !s; i++)
-        s = start_frame(g, r->frame[i], tensor(r->result, r->to[i], LPO_U8),
-                        tensor(r->source, r->from[i], LPO_U8), &r->err);
+        s = lpo_gpu_frame_start(g->device, &r->frame[i]->a, r->frame[i]->plan->tables,
+                                r->frame[i]->plan->buffer, (lpo_gpu_tensor){r->result, r->to[i], LPO_U8},
+                                (lpo_gpu_tensor){r->source, r->from[i], LPO_U8}, g->work, &r->err);
     return s;
 }
 
