@@ -45,7 +45,8 @@ enum {
 /* Change of the mean log-probability per token on the probe pairs, by step. */
 typedef struct demo_curve {
     int n;
-    double step[DEMO_CURVE], chosen[DEMO_CURVE], rejected[DEMO_CURVE], accuracy[DEMO_CURVE];
+    double step[DEMO_CURVE], chosen[DEMO_CURVE], rejected[DEMO_CURVE];
+    double accuracy[DEMO_CURVE]; /* share of the pairs whose reward prefers the winner; NaN: no rewards */
 } demo_curve;
 
 typedef struct demo_outcome {

@@ -3,6 +3,7 @@
  * the files depend on the world alone. */
 #include "demo.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,7 +211,7 @@ lpo_status demo_read_curve(demo_curve *c, const char *run, lpo_error *err) {
             c->chosen[c->n] = json_number_value(json_object_get(o, "displacement/chosen"));
             c->rejected[c->n] = json_number_value(json_object_get(o, "displacement/rejected"));
             const json_t *a = json_object_get(o, "eval_rewards/accuracies");
-            c->accuracy[c->n++] = a ? json_number_value(a) : -1;
+            c->accuracy[c->n++] = a ? json_number_value(a) : (double)NAN;
         }
         json_decref(o);
     }

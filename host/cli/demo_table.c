@@ -138,7 +138,9 @@ void demo_print(const demo *d) {
 
 /* ---- demo.json ---- */
 
+/* null: the objective has no rewards. */
 static json_t *stat_json(demo_stat t) {
+    if (isnan(t.mean)) return json_null();
     return json_pack("{sf sf si si}", "mean", t.mean, "sd", t.sd, "positive", t.positive, "n", t.n);
 }
 
@@ -155,9 +157,10 @@ static json_t *eval_json(const lpo_eval_result *r) {
 static json_t *curve_json(const demo_curve *c) {
     json_t *a = json_array();
     for (int k = 0; k < c->n; k++)
-        json_array_append_new(a, json_pack("{sf sf sf sf}", "step", c->step[k], "displacement/chosen",
+        json_array_append_new(a, json_pack("{sf sf sf so}", "step", c->step[k], "displacement/chosen",
                                            c->chosen[k], "displacement/rejected", c->rejected[k],
-                                           "eval_rewards/accuracies", c->accuracy[k]));
+                                           "eval_rewards/accuracies",
+                                           isnan(c->accuracy[k]) ? json_null() : json_real(c->accuracy[k])));
     return a;
 }
 
