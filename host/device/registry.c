@@ -52,6 +52,7 @@ lpo_status lpo_device_open(lpo_device **out, const char *name, lpo_error *err) {
                         name, known);
     }
     int n = d->count();
+    if (n == 0) return d->open(out, index, err); /* which says why there is none */
     if (index >= n)
         return lpo_fail(err, LPO_ENOTFOUND, "device \"%s\": this machine has %d %s device%s", name, n,
                         d->name, n == 1 ? "" : "s");

@@ -17,7 +17,7 @@ lpo_status lpo_chart_run(lpo_writer *w, const lpo_report_run *run, lpo_error *er
 enum { LPO_RUN_SPLIT = 8 };
 lpo_status lpo_run_split(lpo_report_bar out[LPO_RUN_SPLIT], int *n, const char *dir, lpo_error *err);
 /* Where `auto` put the backbone of a run, and why; "" when it was the user's word. */
-enum { LPO_RUN_WHY_BYTES = 640 };
+enum { LPO_RUN_WHY_BYTES = 1024 };
 void lpo_run_why(char out[LPO_RUN_WHY_BYTES], const char *dir);
 /* text with &, <, >, " escaped. */
 lpo_status lpo_chart_text(lpo_writer *w, const char *text, lpo_error *err);

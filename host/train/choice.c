@@ -30,6 +30,19 @@ static bool has_node(const lpo_driver *d) {
     return false;
 }
 
+static void note(lpo_choice *c, const char *device, const char *words) {
+    add(c->note, sizeof c->note, "%s%s%s", *c->note ? "; " : "", device, words);
+}
+
+/* A driver whose nodes are there and which has no device knows why; it matters where no driver before it has
+ * one. */
+static void ask_why(lpo_choice *c, const lpo_driver *d) {
+    lpo_device *device = NULL;
+    lpo_error err;
+    if (c->n == 1 && d->open(&device, 0, &err)) note(c, "", err.msg);
+    if (device) d->close(device);
+}
+
 /* Device k of a driver, unless it is this processor, or of the same make as the one before: that one's time
  * stands for both. */
 static void ask_one(lpo_choice *c, char last[96], const lpo_driver *d, int k) {
@@ -47,7 +60,7 @@ static void ask_one(lpo_choice *c, char last[96], const lpo_driver *d, int k) {
     d->info(&info, device);
     d->close(device);
     if (info.is_cpu)
-        add(c->note, sizeof c->note, "%s%s is this processor itself", *c->note ? ", " : "", t->device);
+        note(c, t->device, " is this processor itself");
     else if (strcmp(last, info.name))
         c->n++;
     snprintf(last, 96, "%s", info.name);
@@ -62,6 +75,7 @@ void lpo_choice_ask(lpo_choice *c) {
         if (!has_node(lpo_drivers[i])) continue;
         nodes = true;
         const int n = lpo_drivers[i]->count();
+        if (!n) ask_why(c, lpo_drivers[i]);
         for (int k = 0; k < n && c->n < LPO_MAX_TRIALS; k++) ask_one(c, last, lpo_drivers[i], k);
     }
     c->pending = c->n > 1;

@@ -18,15 +18,15 @@ typedef struct lpo_trial {
     char device[LPO_PLACE_BYTES];
     double seconds;  /* median of the forward and backward passes of one micro-batch */
     bool unfinished; /* it took more than `seconds`, which was too much already */
-    char why[160];   /* it cannot do the run; "": it can */
+    char why[320];   /* it cannot do the run; "": it can */
 } lpo_trial;
 
 typedef struct lpo_choice {
     bool automatic; /* ours, not the user's */
     bool pending;   /* trial[] is to be filled */
     char device[LPO_PLACE_BYTES];
-    char reason[400];
-    char note[160]; /* devices that are none to ask */
+    char reason[900];
+    char note[400]; /* of devices that are none to ask */
     int n;
     lpo_trial trial[LPO_MAX_TRIALS]; /* [0] is the CPU */
     int64_t fallbacks;               /* times that a device was given up for the CPU */
