@@ -56,6 +56,16 @@ static lpo_status place_one(lpo_place *out, const char *spec, const char *p, siz
                     stages[s].name, out->device[s], stages[s].kinds);
 }
 
+/* A process takes one set of FPGA cards. */
+static lpo_status check_cards(const lpo_place *p, const char *spec, lpo_error *err) {
+    const char *prep = p->device[LPO_STAGE_preprocess], *reduce = p->device[LPO_STAGE_reduce];
+    if (!lpo_place_is(prep, "fpga") || !lpo_place_is(reduce, "fpga") || !strcmp(prep, reduce)) return LPO_OK;
+    return lpo_fail(
+        err, LPO_EUNSUPPORTED,
+        "--place %s: preprocess is on %s and reduce on %s; put both on one (fpga means every card)", spec,
+        prep, reduce);
+}
+
 lpo_status lpo_place_parse(lpo_place *out, const char *spec, lpo_error *err) {
     for (int i = 0; i < LPO_N_STAGES; i++) strcpy(out->device[i], "auto");
     lpo_status s = LPO_OK;
@@ -64,5 +74,5 @@ lpo_status lpo_place_parse(lpo_place *out, const char *spec, lpo_error *err) {
         s = place_one(out, spec, p, n, err);
         p += n + (p[n] == ',');
     }
-    return s;
+    return s ? s : check_cards(out, spec, err);
 }

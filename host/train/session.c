@@ -12,22 +12,12 @@
 #include <string.h>
 
 /* The card of a stage, opened unless a stage before it has it. */
-static lpo_status open_card(lpo_session *s, const lpo_place *p, lpo_stage stage, const char *spec,
-                            lpo_error *err) {
+static lpo_status open_card(lpo_session *s, const lpo_place *p, lpo_stage stage, lpo_error *err) {
     const char *device = p->device[stage];
     if (!lpo_place_is(device, "csim") && !lpo_place_is(device, "fpga")) return LPO_OK;
-    for (int i = 0; i < (int)stage; i++) {
-        if (!s->card[i]) continue;
-        if (!strcmp(p->device[i], device)) {
-            s->card[stage] = s->card[i];
-            return LPO_OK;
-        }
-        if (lpo_place_is(device, "fpga") && lpo_place_is(p->device[i], "fpga"))
-            return lpo_fail(err, LPO_EUNSUPPORTED,
-                            "--place %s: %s is on %s and %s on %s; put both on one (fpga means every card)",
-                            spec, lpo_stage_name((lpo_stage)i), p->device[i], lpo_stage_name(stage), device);
-    }
-    return lpo_fpga_open(&s->card[stage], device, NULL, err);
+    for (int i = 0; i < (int)stage && !s->card[stage]; i++)
+        if (!strcmp(p->device[i], device)) s->card[stage] = s->card[i];
+    return s->card[stage] ? LPO_OK : lpo_fpga_open(&s->card[stage], device, NULL, err);
 }
 
 static bool is_gpu(const char *device) {
@@ -35,9 +25,9 @@ static bool is_gpu(const char *device) {
 }
 
 /* The stages that are not the model's. */
-static lpo_status open_host_stages(lpo_session *s, const lpo_place *p, const char *spec, lpo_error *err) {
-    lpo_status st = open_card(s, p, LPO_STAGE_preprocess, spec, err);
-    if (!st) st = open_card(s, p, LPO_STAGE_reduce, spec, err);
+static lpo_status open_host_stages(lpo_session *s, const lpo_place *p, lpo_error *err) {
+    lpo_status st = open_card(s, p, LPO_STAGE_preprocess, err);
+    if (!st) st = open_card(s, p, LPO_STAGE_reduce, err);
     const char *prep = p->device[LPO_STAGE_preprocess], *reduce = p->device[LPO_STAGE_reduce];
     if (!st && s->card[LPO_STAGE_preprocess])
         st = lpo_prep_device_create(&s->prep_engine, s->card[LPO_STAGE_preprocess], err);
@@ -66,7 +56,7 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
     if (!s) lpo_model_get_info(&out->info, out->model);
     if (!s) s = lpo_recipe_open(&out->recipe, out->info.dir, chat_template, err);
-    if (!s) s = open_host_stages(out, &p, place, err);
+    if (!s) s = open_host_stages(out, &p, err);
     if (s) lpo_session_close(out);
     return s;
 }

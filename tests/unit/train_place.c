@@ -25,6 +25,7 @@ Test(train_place, meaning) {
     expect("cuda:1", (const char *const[]){"auto", "auto", "cuda:1", "auto"});
     expect("backbone=cpu,preprocess=csim,reduce=fpga:1",
            (const char *const[]){"auto", "csim", "cpu", "fpga:1"});
+    expect("preprocess=fpga:1,reduce=fpga:1", (const char *const[]){"auto", "fpga:1", "auto", "fpga:1"});
     expect("opencl,decode=cpu,reduce=csim,reduce=auto",
            (const char *const[]){"cpu", "auto", "opencl", "auto"});
 }
@@ -39,6 +40,7 @@ Test(train_place, refusals) {
         {"=cpu", {"unknown stage \"\""}, LPO_EINVAL},
         {"reduce=", {"no device in \"reduce=\"", "STAGE=DEVICE"}, LPO_EINVAL},
         {"cpu,,reduce=cpu", {"no device in \"\""}, LPO_EINVAL},
+        {"preprocess=fpga:0,reduce=fpga", {"preprocess is on fpga:0 and reduce on fpga;"}, LPO_EUNSUPPORTED},
         {"decode=fpga", {"decode=fpga", "runs on cpu"}, LPO_EUNSUPPORTED},
         {"preprocess=tpu", {"preprocess=tpu", "cpu, csim, fpga"}, LPO_EUNSUPPORTED},
         {"reduce=fpgas", {"reduce=fpgas", "cpu, csim, fpga"}, LPO_EUNSUPPORTED},
