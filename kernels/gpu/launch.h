@@ -31,7 +31,7 @@
     X(FILL, cast, "lpo_fill", 256, 1, 1, 1)                                                                  \
     X(CAST, cast, "lpo_cast", 256, 2, 1, 0)                                                                  \
     X(LEVELS, cast, "lpo_levels", 256, 3, 3, 0)                                                              \
-    X(SPLIT, cast, "lpo_split", 256, 3, 1, 0)                                                                \
+    X(SPLIT, cast, "lpo_split", 256, 4, 1, 0)                                                                \
     X(CHECK_IDS, check, "lpo_check_ids", 64, 2, 4, 0)                                                        \
     X(CHECK_CU, check, "lpo_check_cu", 64, 2, 3, 0)                                                          \
     X(CHECK_PREFIX, check, "lpo_check_prefix", 64, 3, 2, 0)                                                  \

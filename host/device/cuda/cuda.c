@@ -31,7 +31,7 @@ typedef struct cuda_device {
     uint32_t local_bytes[LPO_GPU_N_KERNELS]; /* allowed so far */
     cuda_gemm *gemm;                         /* NULL: the dialect's own product */
     uintptr_t workspace;
-    lpo_gpu_buffer split; /* an f32 operand as two of bf16 */
+    lpo_gpu_buffer split; /* an f32 operand as three of bf16 */
 } cuda_device;
 
 static lpo_status failed(cuda_device *d, int rc, const char *doing, lpo_error *err) {
@@ -228,31 +228,33 @@ static bool grow_split(cuda_device *d, size_t need_bytes) {
     return true;
 }
 
-/* A product of f32 by bf16, as the gradients of logits are: cuBLASLt has none, but x = high + low in bf16 to
- * 16 bits, and so c (+)= high b (+ bias), then c += low b. False: not such a product, nothing was queued. */
+/* A product of f32 by bf16, as the gradients of logits are: cuBLASLt has none, but an f32 is the sum of three
+ * bf16, and so c (+)= high b (+ bias), c += middle b, c += low b, each summed in f32. False: not such a
+ * product, nothing was queued. */
 static bool launch_split(lpo_status *s, cuda_device *d, const lpo_gpu_launch *l, lpo_error *err) {
     const lpo_gpu_tensor *c = &l->tensor[0], *a = &l->tensor[1], *b = &l->tensor[2];
     const int at = a->dtype == LPO_F32 ? 1 : 2;
     const int64_t rows = at == 1 ? l->n[0] : l->n[1], cols = l->n[2];
     const int64_t row = at == 1 ? l->n[3] : l->n[6], col = at == 1 ? l->n[4] : l->n[5], n = rows * cols;
-    const size_t half_bytes = ((size_t)n * 2 + 255) / 256 * 256;
-    if (a->dtype == b->dtype || c->dtype != LPO_F32 || n == 0) return false;
+    const size_t part_bytes = ((size_t)n * 2 + 255) / 256 * 256;
+    if (a->dtype == b->dtype || c->dtype != LPO_F32 || n == 0 || l->groups[2] > 1) return false;
     if (!(row == 1 && col == rows) && !(col == 1 && row == cols)) return false; /* gaps */
-    if (!grow_split(d, 2 * half_bytes)) return false;
-    const lpo_gpu_tensor high = {&d->split, 0, LPO_BF16}, low = {&d->split, half_bytes, LPO_BF16};
-    lpo_gpu_launch first = *l, second = *l;
-    first.tensor[at] = high;
-    second.tensor[at] = low;
-    second.tensor[3] = (lpo_gpu_tensor){0}; /* the bias was added */
-    second.n[8] = 1;
+    if (!grow_split(d, 3 * part_bytes)) return false;
+    lpo_gpu_tensor part[3];
+    for (size_t i = 0; i < 3; i++) part[i] = (lpo_gpu_tensor){&d->split, i * part_bytes, LPO_BF16};
     *s = launch(&d->gpu,
                 &(lpo_gpu_launch){.kernel = LPO_GPU_SPLIT,
                                   .groups = {(uint32_t)((n + 255) / 256), 1, 1},
-                                  .tensor = {high, low, l->tensor[at]},
+                                  .tensor = {part[0], part[1], part[2], l->tensor[at]},
                                   .n = {n}},
                 err);
-    if (!*s) *s = launch(&d->gpu, &first, err);
-    if (!*s) *s = launch(&d->gpu, &second, err);
+    lpo_gpu_launch one = *l;
+    for (int i = 0; i < 3 && !*s; i++) {
+        one.tensor[at] = part[i];
+        *s = launch(&d->gpu, &one, err);
+        one.tensor[3] = (lpo_gpu_tensor){0}; /* the bias was added */
+        one.n[8] = 1;
+    }
     return true;
 }
 

@@ -96,7 +96,7 @@ static bool form_of(form *f, const lpo_gpu_launch *l, const cuda_ptr at[4]) {
                 .align_b = alignment(at[1]),
                 .align_c = alignment(at[0]),
                 .align_bias = bias->buffer ? alignment(at[3]) : 256};
-    if (m < 1 || n < 1 || k < 1 || (l->n[7] < n && m > 1)) return false;
+    if (m < 1 || n < 1 || k < 1 || l->groups[2] > 1 || (l->n[7] < n && m > 1)) return false;
     if (f->type_ab < 0 || f->type_c < 0 || a->dtype != b->dtype ||
         (bias->buffer && bias->dtype != c->dtype) || (a->dtype == LPO_F32 && c->dtype != LPO_F32))
         return false;
