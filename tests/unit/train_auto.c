@@ -128,6 +128,7 @@ static void drivers_make(void) {
 
 enum { STEPS = 4 };
 static char dir[64];
+static const char *objective = "leanpo";
 static lpo_error err;
 
 static char *in(const char *name) {
@@ -227,6 +228,7 @@ static void train_child(void *arg) {
     lpo_train_options *o = lpo_train_options_create();
     snprintf(steps, sizeof steps, "%d", g->steps);
     const char *const options[][2] = {
+        {"objective", objective},
         {"model", in("model")},
         {"data", in("pairs.jsonl")},
         {"out", in(g->run)},
@@ -455,6 +457,18 @@ Test(train_auto, lost_device) {
     cr_assert_eq(resume("plain3", NULL), 0);
     expect_same_bytes("plain3", "run0");
     expect_same_bytes("plain3", "run1");
+}
+
+/* Lost between its choice and the first step, when the folder holds no run yet, only the reference that the
+ * device computed. */
+Test(train_auto, lost_before_the_first_step) {
+    objective = "dpo";
+    cr_assert_eq(start("plain", "cpu", STEPS), 0);
+    faults = (struct faults){.cpu_times = 4, .lose_when = in("run/ref_logps.safetensors")};
+    cr_assert_eq(start("run", "auto", STEPS), 0);
+    expect_said("run", "the run goes on on the cpu, from the beginning");
+    expect_placement("run", "cpu", 1, "gpu was given up");
+    expect_same_bytes("plain", "run");
 }
 
 /* A chosen device that is gone when the run is resumed: the same. */
