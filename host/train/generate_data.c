@@ -441,7 +441,7 @@ static lpo_status open_model(run *r, lpo_error *err) {
     if (!s) s = lpo_generator_create(&r->gen, r->session.model, &go, err);
     if (!s)
         s = lpo_view_store_create(&r->views, &r->session.recipe.prep, &r->augment, o->seed,
-                                  r->session.n_threads, IDLE_BYTES, err);
+                                  r->session.n_threads, IDLE_BYTES, TAKEN_BYTES, err);
     if (s) return s;
     r->stops = (lpo_stops){o->stop, o->n_stop};
     r->gen_options = lpo_gen_options_default();

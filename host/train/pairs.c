@@ -84,7 +84,7 @@ static lpo_status open_model(pairs_run *r, lpo_error *err) {
     if (!s) s = lpo_engine_open(&r->engine, r->session.model, false, err);
     if (!s)
         s = lpo_view_store_create(&r->views, &r->session.recipe.prep, &r->augment, o->seed,
-                                  r->session.n_threads, IDLE_BYTES, err);
+                                  r->session.n_threads, IDLE_BYTES, PAIRS_TAKEN_BYTES, err);
     /* Enough lines under way that the generator is full while the oldest are scored and the newest decoded.
      */
     r->depth = 3 + o->batch_size / PAIRS_BLOCK;

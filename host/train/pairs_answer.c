@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t TAKEN_BYTES = (size_t)4 << 30; /* of views under way, beyond which no block is begun */
-
 void pairs_item_reject(pairs_block *b, pairs_item *it, const char *reason) {
     if (it->reason) return;
     it->reason = lpo_arena_strdup(b->arena, reason);
@@ -56,7 +54,7 @@ static lpo_status read_item(pairs_run *r, pairs_block *b, lpo_error *err) {
 
 lpo_status pairs_read_blocks(pairs_run *r, lpo_error *err) {
     while (!r->at_end && r->n_blocks < r->depth &&
-           (r->n_blocks == 0 || lpo_view_store_taken_bytes(r->views) < TAKEN_BYTES)) {
+           (r->n_blocks == 0 || lpo_view_store_taken_bytes(r->views) < PAIRS_TAKEN_BYTES)) {
         pairs_block *b = pairs_block_at(r, r->n_blocks);
         lpo_status s = LPO_OK;
         while (b->n < PAIRS_BLOCK && !s && !r->at_end) {

@@ -19,6 +19,8 @@
 #include <pthread.h>
 
 enum { PAIRS_BLOCK = 16 };
+#define PAIRS_TAKEN_BYTES                                                                                    \
+    ((size_t)4 << 30) /* of views under way: beyond, no more is begun or decoded ahead */
 typedef enum pairs_role { PAIRS_DRAFT, PAIRS_WINNER, PAIRS_LOSER, PAIRS_ROLES } pairs_role;
 typedef enum pairs_fate {
     PAIRS_KEPT,

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 enum { BUCKETS = 4096, MAX_THREADS = 16 };
-typedef enum entry_state { QUEUED, READY, FAILED } entry_state;
+typedef enum entry_state { QUEUED, WORKING, READY, FAILED } entry_state;
 
 typedef struct entry {
     lpo_views v;                         /* first: drop gets its address back */
@@ -23,7 +23,7 @@ typedef struct entry {
     lpo_cut *cut[2]; /* v.input's patches */
     size_t frame_bytes, patch_bytes;
     int taken;
-    bool decoded;
+    bool decoded, wanted; /* wanted: somebody waits, whatever memory is left */
     entry_state state;
     lpo_error err;
 } entry;
@@ -40,7 +40,9 @@ struct lpo_view_store {
     entry *bucket[BUCKETS];
     entry *newest, *oldest; /* idle */
     entry *first, *last;    /* waiting for a worker */
-    size_t idle_bytes, taken_bytes, cap_bytes;
+    size_t idle_bytes, taken_bytes, idle_cap, taken_cap;
+    size_t largest_bytes; /* of one taken, so far */
+    int n_working;
     int64_t n_decoded;
 };
 
@@ -83,15 +85,41 @@ static lpo_status cut(const lpo_view_store *s, entry *e, lpo_error *err) {
     return LPO_OK;
 }
 
+static void enter_queue(lpo_view_store *s, entry *e) {
+    e->state = QUEUED;
+    e->wanted = false;
+    e->patch_bytes = 0;
+    e->next = NULL;
+    *(s->last ? &s->last->next : &s->first) = e;
+    s->last = e;
+}
+
+static void leave_queue(lpo_view_store *s, entry *e) {
+    entry *before = NULL;
+    for (entry *i = s->first; i != e; i = i->next) before = i;
+    *(before ? &before->next : &s->first) = e->next;
+    if (s->last == e) s->last = before;
+}
+
+/* The oldest in the queue while there is room, as far as one can tell before it is decoded; else one that
+ * somebody waits for. */
+static entry *next_to_do(const lpo_view_store *s) {
+    entry *e = s->first;
+    if (s->taken_bytes + (size_t)s->n_working * s->largest_bytes < s->taken_cap) return e;
+    while (e && !e->wanted) e = e->next;
+    return e;
+}
+
 static void *work(void *arg) {
     lpo_view_store *s = arg;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->first && !s->stop) pthread_cond_wait(&s->work, &s->lock);
+        entry *e = NULL;
+        while (!s->stop && !(e = next_to_do(s))) pthread_cond_wait(&s->work, &s->lock);
         if (s->stop) break;
-        entry *e = s->first;
-        s->first = e->next;
-        if (!s->first) s->last = NULL;
+        leave_queue(s, e);
+        e->state = WORKING;
+        s->n_working++;
         const bool decoded = e->decoded;
         pthread_mutex_unlock(&s->lock);
         lpo_status st = decoded ? LPO_OK : decode(s, e, &e->err);
@@ -103,6 +131,10 @@ static void *work(void *arg) {
             s->taken_bytes += e->frame_bytes;
             s->n_decoded++;
         }
+        if (!st && e->patch_bytes + e->frame_bytes > s->largest_bytes)
+            s->largest_bytes = e->patch_bytes + e->frame_bytes;
+        if (st && decoded) s->taken_bytes -= e->frame_bytes;
+        s->n_working--;
         e->decoded = !st;
         e->state = st ? FAILED : READY;
         pthread_cond_broadcast(&s->done);
@@ -145,8 +177,8 @@ void lpo_view_choice_format(char out[512], const lpo_view_choice *c) {
 }
 
 lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep,
-                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t cap_bytes,
-                                 lpo_error *err) {
+                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t idle_bytes,
+                                 size_t taken_bytes, lpo_error *err) {
     *out = NULL;
     lpo_view_store *s = calloc(1, sizeof *s);
     if (!s) return lpo_fail(err, LPO_ENOMEM, "out of memory");
@@ -155,7 +187,8 @@ lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *p
     s->augmented = aug->n > 0;
     s->aug = *aug;
     s->seed = seed;
-    s->cap_bytes = cap_bytes;
+    s->idle_cap = idle_bytes;
+    s->taken_cap = taken_bytes;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->done, NULL);
@@ -236,10 +269,7 @@ lpo_status lpo_views_take(lpo_views **out, lpo_view_store *s, const char *path, 
         s->taken_bytes += e->frame_bytes;
     }
     if (e && !e->taken++) {
-        e->state = QUEUED;
-        e->next = NULL;
-        *(s->last ? &s->last->next : &s->first) = e;
-        s->last = e;
+        enter_queue(s, e);
         pthread_cond_signal(&s->work);
     }
     pthread_mutex_unlock(&s->lock);
@@ -251,39 +281,44 @@ void lpo_views_drop(lpo_view_store *s, lpo_views *v) {
     if (!v) return;
     entry *e = (entry *)v;
     pthread_mutex_lock(&s->lock);
-    while (e->state == QUEUED) pthread_cond_wait(&s->done, &s->lock);
     if (--e->taken == 0) {
+        if (e->state == QUEUED) leave_queue(s, e);
+        while (e->state == WORKING) pthread_cond_wait(&s->done, &s->lock);
         for (int k = 0; k < 2; k++) {
             free(e->cut[k]);
             e->cut[k] = NULL;
             e->v.input[k] = (lpo_clip_input){0};
         }
-        if (e->state == FAILED) {
-            forget(s, e);
-        } else {
+        if (e->decoded) {
             s->taken_bytes -= e->patch_bytes + e->frame_bytes;
             enter_idle(s, e);
+        } else {
+            forget(s, e);
         }
-        while (s->idle_bytes > s->cap_bytes && s->oldest) {
+        while (s->idle_bytes > s->idle_cap && s->oldest) {
             entry *old = s->oldest;
             leave_idle(s, old);
             forget(s, old);
         }
+        pthread_cond_broadcast(&s->work); /* there may be room again */
     }
     pthread_mutex_unlock(&s->lock);
 }
 
 bool lpo_views_ready(lpo_view_store *s, const lpo_views *v) {
     pthread_mutex_lock(&s->lock);
-    const bool ready = ((const entry *)v)->state != QUEUED;
+    const entry_state state = ((const entry *)v)->state;
+    const bool ready = state == READY || state == FAILED;
     pthread_mutex_unlock(&s->lock);
     return ready;
 }
 
 lpo_status lpo_views_wait(lpo_view_store *s, const lpo_views *v, lpo_error *err) {
-    const entry *e = (const entry *)v;
+    entry *e = (entry *)(uintptr_t)v;
     pthread_mutex_lock(&s->lock);
-    while (e->state == QUEUED) pthread_cond_wait(&s->done, &s->lock);
+    e->wanted = true;
+    pthread_cond_broadcast(&s->work);
+    while (e->state == QUEUED || e->state == WORKING) pthread_cond_wait(&s->done, &s->lock);
     const bool failed = e->state == FAILED;
     if (failed && err) *err = e->err;
     pthread_mutex_unlock(&s->lock);

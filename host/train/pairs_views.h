@@ -24,13 +24,15 @@ lpo_status lpo_view_choice_parse(lpo_view_choice *out, const char *spec, lpo_err
 void lpo_view_choice_format(char out[512], const lpo_view_choice *c);
 
 typedef struct lpo_view_store lpo_view_store;
-/* cap_bytes bounds the frames kept for nobody. */
+/* idle_bytes bounds the frames kept for nobody; over taken_bytes of what is taken nothing is decoded but what
+ * is waited for. */
 lpo_status lpo_view_store_create(lpo_view_store **out, const lpo_prep_options *prep,
-                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t cap_bytes,
-                                 lpo_error *err);
+                                 const lpo_view_choice *aug, uint64_t seed, int n_threads, size_t idle_bytes,
+                                 size_t taken_bytes, lpo_error *err);
 void lpo_view_store_destroy(lpo_view_store *s); /* nothing may be taken; NULL accepted */
 
-/* Asks for a video; give it back with drop. One thread takes, waits and drops. */
+/* Asks for a video; give it back with drop, which does not wait for what no worker has begun. One thread
+ * takes, waits and drops. */
 lpo_status lpo_views_take(lpo_views **out, lpo_view_store *s, const char *path, const char *written,
                           lpo_error *err);
 void lpo_views_drop(lpo_view_store *s, lpo_views *v);
