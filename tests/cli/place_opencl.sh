@@ -27,7 +27,7 @@ train() { # RUN PLACE STEPS DTYPE
 train cpu cpu 50 f32
 train one "$gpu" 50 f32
 train a "$gpu" 3 f32
-train b "$gpu" 3 f32
+train b "$gpu,preprocess=$gpu,reduce=$gpu" 3 f32 # every stage but decode: the bits of its backbone
 train half "$gpu" 3 bf16
 cmp a/checkpoints/step-3/model.safetensors b/checkpoints/step-3/model.safetensors || { echo "FAIL: two runs differ"; exit 1; }
 

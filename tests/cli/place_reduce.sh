@@ -37,9 +37,13 @@ while read -r objective options; do
     i=$((i + 1))
     # shellcheck disable=SC2086
     train "cpu$i" cpu "$objective" $options
-    places="csim $opencl"
-    # Through XRT and the card's process: without and with weights of tokens, and two terms at once.
-    case $objective in dpo | leanpo+*) [ ! -e "${BUILD_DIR:-}/sim/leanpo-kernels.xclbin" ] || places="$places fpga" ;; esac
+    places=csim
+    # Through OpenCL, and through XRT and the card's process: without and with weights of tokens, and two terms at once.
+    case $objective in dpo | leanpo+*)
+        places="csim $opencl"
+        [ ! -e "${BUILD_DIR:-}/sim/leanpo-kernels.xclbin" ] || places="$places fpga"
+        ;;
+    esac
     for p in $places; do
         # shellcheck disable=SC2086
         train "$p$i" "$p" "$objective" $options
