@@ -54,12 +54,6 @@ Test(opencl_driver, damaged_cache) {
 #if __has_include(<CL/cl.h>)
 #include "device/opencl/api.h"
 
-/* PoCL leaves its compiler's memory behind when a kernel does not compile. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) {
-    return "leak:libpocl\nleak:libLLVM\nleak:libclang\n";
-}
-
 /* A kernel that does not compile is an error with the compiler's words. */
 Test(opencl_driver, kernel_that_does_not_compile) {
     lpo_device *d = gpu_open();
