@@ -36,7 +36,8 @@ typedef enum lpo_dtype {
  *                                                                (rotate_half pairs i, i+d/2), the rest is copied; attr inverse
  *                                                                flips the sine (= backward). y may be x
  * ATTN         o[T,n_q*d], lse[n_q,T]; qkv[T,(n_q+2n_kv)*d], cu[S+1] i32, prefix[S,2] i32?
- *                                                                attrs n_q, n_kv, d_head, scale, causal. Rows of qkv are
+ *                                                                attrs n_q, n_kv, d_head, scale, causal; even: all sequences
+ *                                                                are equally long (a hint; a lie is a bad table). Rows of qkv are
  *                                                                q heads | k heads | v heads. lse f32/f64. prefix (row, n):
  *                                                                before its own keys sequence s attends to rows row.. row+n-1
  *                                                                in full; n 0: none, else they lie within one earlier
@@ -115,7 +116,7 @@ typedef enum lpo_act { LPO_ACT_QUICK_GELU, LPO_ACT_GELU_TANH, LPO_ACT_GELU, LPO_
 
 /* One flat struct: an op reads the fields its line above names. */
 typedef struct lpo_attrs {
-    int32_t rms, act, inverse, n_rot, n_q, n_kv, d_head, causal, n_valid;
+    int32_t rms, act, inverse, n_rot, n_q, n_kv, d_head, causal, even, n_valid;
     float scale;
     double eps, value;
     double lr, beta1, beta2, weight_decay, bias1, bias2, g_scale, max_norm;

@@ -291,10 +291,22 @@ lpo_val lpo_tape_rope(lpo_tape *t, lpo_val x, lpo_val cos, lpo_val sin, int n_ro
     return record(t, LPO_OP_ROPE, &(lpo_attrs){.n_rot = n_rot, .d_head = d_head}, arg, 0x1);
 }
 
+/* Are all sequences equally long? Known where cu was given with its data. */
+static bool is_even(const lpo_tape *t, lpo_val cu) {
+    if (t->err.code || cu < 0 || cu >= t->n_values) return false;
+    const lpo_value *v = &t->values[t->values[cu].root];
+    const int32_t *at = v->staged;
+    if (!at || v->type.dtype != LPO_I32) return false;
+    for (int64_t s = 1; s + 1 < lpo_type_count(&v->type); s++)
+        if (at[s + 1] - at[s] != at[1] - at[0]) return false;
+    return true;
+}
+
 lpo_val lpo_tape_attn(lpo_tape *t, lpo_val qkv, lpo_val cu, lpo_val prefix, int n_q, int n_kv, int d_head,
                       float scale, bool causal) {
     lpo_val arg[LPO_MAX_ARGS] = {LPO_NONE, LPO_NONE, qkv, cu, prefix};
     lpo_attrs a = {.n_q = n_q, .n_kv = n_kv, .d_head = d_head, .scale = scale, .causal = causal};
+    a.even = is_even(t, cu);
     return record(t, LPO_OP_ATTN, &a, arg, 0x3);
 }
 

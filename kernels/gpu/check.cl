@@ -7,11 +7,12 @@ KERNEL(64, lpo_check_ids)(TENSOR(status), TENSOR(ids), i64 n, i64 low, i64 high,
         if (AT(int, ids)[i] < low || AT(int, ids)[i] >= high) AT(int, status)[0] = (int)code;
 }
 
-/* cu[0] = 0, rising, cu[n - 1] = rows. */
-KERNEL(64, lpo_check_cu)(TENSOR(status), TENSOR(cu), i64 n, i64 rows, i64 code) {
+/* cu[0] = 0, rising, cu[n - 1] = rows; in equal steps when even. */
+KERNEL(64, lpo_check_cu)(TENSOR(status), TENSOR(cu), i64 n, i64 rows, i64 even, i64 code) {
     for (i64 i = LANE; i < n; i += 64) {
         i64 before = i ? AT(int, cu)[i - 1] : 0, here = AT(int, cu)[i];
-        if (here < before || (i == 0 && here != 0) || (i == n - 1 && here != rows))
+        if (here < before || (i == 0 && here != 0) || (i == n - 1 && here != rows) ||
+            (even && here * (n - 1) != i * rows))
             AT(int, status)[0] = (int)code;
     }
 }

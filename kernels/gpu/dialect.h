@@ -219,9 +219,10 @@ FN i64 lpo_sequence_of(const GLOBAL int *cu, i64 n_seq, i64 row) {
     return low;
 }
 
-/* The keys that query `row` sees: [to[0], to[1]) of its own sequence and [to[2], to[3]) of the rows it goes on
- * from. Inside 0..rows whatever the tables say; empty for a row past the end. */
-FN void lpo_view_of(int *to, const GLOBAL int *cu, const GLOBAL int *prefix, i64 n_seq, i64 row, i64 rows, i64 causal) {
+/* The keys that query `row` sees: [to[0], to[1]) of its own sequence and [to[2], to[3]) of the rows it goes
+ * on from. Inside 0..rows whatever the tables say; empty for a row past the end. */
+FN void lpo_view_of(int *to, const GLOBAL int *cu, const GLOBAL int *prefix, i64 n_seq, i64 row, i64 rows,
+                    i64 causal) {
     i64 s = lpo_sequence_of(cu, n_seq, row), a = lpo_max(0, lpo_min(rows, cu[s])),
         b = lpo_max(a, lpo_min(rows, cu[s + 1])), pa = 0, pb = 0;
     if (causal) b = lpo_min(b, row + 1);

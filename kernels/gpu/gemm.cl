@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.cl -- C[m,n] (+)= A B (+ bias) for any strides: A's element (i, k) at i*a_row + k*a_col, B's (k, j) at
- * k*b_row + j*b_col. A group owns TILE x TILE of C, an item OWN x OWN neighbours of them, held in registers while a
+ * k*b_row + j*b_col; a batch of them lies a_batch, b_batch, c_batch apart. A group owns TILE x TILE of C, an item OWN x OWN neighbours of them, held in registers while a
  * slice of STEP of k lies in local memory as float. An element is summed over k in order, fused, by one item: the
  * bits depend on k alone. */
 #define TILE 64
@@ -47,15 +47,17 @@ FN_ALONE void multiply(float8 *sum, LOCAL_PTR float *a, LOCAL_PTR float *b) {
 
 KERNEL(64, lpo_gemm)
 (TENSOR(c), TENSOR(a), TENSOR(b), TENSOR(bias), i64 m, i64 n, i64 depth, i64 a_row, i64 a_col, i64 b_row,
- i64 b_col, i64 c_row, i64 add) {
+ i64 b_col, i64 c_row, i64 add, i64 a_batch, i64 b_batch, i64 c_batch) {
     LOCAL float at[STEP * LD], bt[STEP * LD];
-    i64 i0 = GROUP(1) * TILE, j0 = GROUP(0) * TILE;
+    i64 i0 = GROUP(1) * TILE, j0 = GROUP(0) * TILE, to = GROUP(2) * c_batch;
+    const GLOBAL uchar *a = a_base + a_at + GROUP(2) * a_batch * (a_type == BF16 ? 2 : 4);
+    const GLOBAL uchar *b = b_base + b_at + GROUP(2) * b_batch * (b_type == BF16 ? 2 : 4);
     int x = LANE % 8 * OWN, y = LANE / 8 * OWN;
     float8 s[OWN];
     for (int e = 0; e < OWN; e++) s[e] = SET8(0.0f);
     for (i64 k0 = 0; k0 < depth; k0 += STEP) {
-        load_tile(at, a_base + a_at, a_type, i0, m, a_row, k0, depth, a_col, LANE);
-        load_tile(bt, b_base + b_at, b_type, j0, n, b_col, k0, depth, b_row, LANE);
+        load_tile(at, a, a_type, i0, m, a_row, k0, depth, a_col, LANE);
+        load_tile(bt, b, b_type, j0, n, b_col, k0, depth, b_row, LANE);
         BARRIER;
         multiply(s, at + y, bt + x);
         BARRIER;
@@ -67,7 +69,7 @@ KERNEL(64, lpo_gemm)
         if (i >= m || j >= n) continue;
         float v = sum[e];
         if (HAS(bias)) v += GET(bias, j);
-        if (add) v += GET(c, i * c_row + j);
-        PUT(c, i * c_row + j, v);
+        if (add) v += GET(c, to + i * c_row + j);
+        PUT(c, to + i * c_row + j, v);
     }
 }

@@ -33,10 +33,10 @@
     X(LEVELS, cast, "lpo_levels", 256, 3, 3, 0)                                                              \
     X(SPLIT, cast, "lpo_split", 256, 4, 1, 0)                                                                \
     X(CHECK_IDS, check, "lpo_check_ids", 64, 2, 4, 0)                                                        \
-    X(CHECK_CU, check, "lpo_check_cu", 64, 2, 3, 0)                                                          \
+    X(CHECK_CU, check, "lpo_check_cu", 64, 2, 4, 0)                                                          \
     X(CHECK_PREFIX, check, "lpo_check_prefix", 64, 3, 2, 0)                                                  \
     X(CHECK_SLOTS, check, "lpo_check_slots", 64, 4, 4, 0)                                                    \
-    X(GEMM, gemm, "lpo_gemm", 64, 4, 9, 0)                                                                   \
+    X(GEMM, gemm, "lpo_gemm", 64, 4, 12, 0)                                                                  \
     X(FEW, few, "lpo_few", 64, 4, 3, 0)                                                                      \
     X(LOGPROB_CHUNK, logprob, "lpo_logprob_chunk", 64, 3, 2, 0)                                              \
     X(LOGPROB_JOIN, logprob, "lpo_logprob_join", 64, 6, 2, 0)                                                \
@@ -45,8 +45,8 @@
     X(ATTN_DELTA, attn, "lpo_attn_delta", 64, 3, 3, 0)                                                       \
     X(ATTN_DQ, attn, "lpo_attn_dq", 64, 7, 6, 1)                                                             \
     X(ATTN_DKV, attn, "lpo_attn_dkv", 64, 7, 6, 1)                                                           \
-    X(SCORES_SOFTMAX, scores, "lpo_scores_softmax", 256, 5, 5, 1)                                            \
-    X(SCORES_GRAD, scores, "lpo_scores_grad", 256, 8, 5, 1)                                                  \
+    X(SCORES_SOFTMAX, scores, "lpo_scores_softmax", 64, 5, 7, 1)                                             \
+    X(SCORES_GRAD, scores, "lpo_scores_grad", 64, 8, 7, 1)                                                   \
     X(SCORES_PUT, scores, "lpo_scores_put", 64, 2, 3, 0)                                                     \
     X(ATTN_APPEND, attn_cached, "lpo_attn_append", 64, 5, 6, 0)                                              \
     X(ATTN_CACHED, attn_cached, "lpo_attn_cached", 64, 6, 6, 1)                                              \
@@ -93,7 +93,7 @@ typedef enum lpo_gpu_file {
         LPO_GPU_N_FILES
 } lpo_gpu_file;
 
-enum { LPO_GPU_MAX_TENSORS = 8, LPO_GPU_MAX_INTS = 9, LPO_GPU_MAX_REALS = 8 };
+enum { LPO_GPU_MAX_TENSORS = 8, LPO_GPU_MAX_INTS = 12, LPO_GPU_MAX_REALS = 8 };
 
 typedef struct lpo_gpu_kernel_form {
     const char *name;

@@ -17,10 +17,12 @@ lpo_gpu_lowering lpo_gpu_lower_linear, lpo_gpu_lower_linear_dx, lpo_gpu_lower_li
 int lpo_gpu_go(lpo_gpu_call *c, lpo_gpu_launch l); /* 0 groups in some dimension left at 0: 1 */
 lpo_gpu_tensor lpo_gpu_scratch(lpo_gpu_call *c, int32_t dtype, int64_t count);
 
-/* C[m,n] (+)= A B (+ bias); strides in elements. */
+/* C[m,n] (+)= A B (+ bias); strides in elements. batch (0: 1) of them, from one matrix to the next a_batch,
+ * b_batch, c_batch elements on. */
 typedef struct lpo_gpu_gemm {
     lpo_gpu_tensor c, a, b, bias;
     int64_t m, n, k, a_row, a_col, b_row, b_col, c_row;
+    int64_t batch, a_batch, b_batch, c_batch;
     bool add;
 } lpo_gpu_gemm;
 int lpo_gpu_gemm_go(lpo_gpu_call *c, const lpo_gpu_gemm *g);

@@ -29,7 +29,7 @@ static int check_prefix(lpo_gpu_call *c, const heads *h, int cu, int prefix) {
 static int check_cu(lpo_gpu_call *c, const heads *h, int cu) {
     return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_CHECK_CU,
                                           .tensor = {c->status, lpo_gpu_arg(c, cu)},
-                                          .n = {h->n_seq + 1, h->rows, LPO_GPU_FAULT_CU}});
+                                          .n = {h->n_seq + 1, h->rows, c->k.attrs.even, LPO_GPU_FAULT_CU}});
 }
 
 static uint32_t local_bytes(const heads *h, int64_t rows) {

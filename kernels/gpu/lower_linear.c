@@ -18,12 +18,12 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 int lpo_gpu_gemm_go(lpo_gpu_call *c, const lpo_gpu_gemm *g) {
-    return lpo_gpu_go(
-        c,
-        (lpo_gpu_launch){.kernel = LPO_GPU_GEMM,
-                         .groups = {lpo_gpu_groups(g->n, GEMM_TILE), lpo_gpu_groups(g->m, GEMM_TILE)},
-                         .tensor = {g->c, g->a, g->b, g->bias},
-                         .n = {g->m, g->n, g->k, g->a_row, g->a_col, g->b_row, g->b_col, g->c_row, g->add}});
+    return lpo_gpu_go(c, (lpo_gpu_launch){.kernel = LPO_GPU_GEMM,
+                                          .groups = {lpo_gpu_groups(g->n, GEMM_TILE),
+                                                     lpo_gpu_groups(g->m, GEMM_TILE), (uint32_t)g->batch},
+                                          .tensor = {g->c, g->a, g->b, g->bias},
+                                          .n = {g->m, g->n, g->k, g->a_row, g->a_col, g->b_row, g->b_col,
+                                                g->c_row, g->add, g->a_batch, g->b_batch, g->c_batch}});
 }
 
 int lpo_gpu_lower_linear(lpo_gpu_call *c) {

@@ -20,12 +20,17 @@ struct cublas_product_of {
 struct cublas_layout_of {
     int type;
     uint64_t rows, cols;
-    int64_t ld;
+    int64_t ld, from;
+    int32_t batch;
 };
 struct cublas_preference_of {
     uint64_t workspace_bytes;
     uint32_t reduction, align[4];
 };
+
+static size_t bytes_of(int type) {
+    return type == CUBLAS_REAL_32F ? 4 : 2;
+}
 
 /* How often an algorithm was asked for, and how many products were queued: tests read them. */
 SHIM_EXPORT long cuda_shim_heuristics, cuda_shim_products;
@@ -77,8 +82,19 @@ SHIM_EXPORT int cublasLtMatrixLayoutCreate(cublas_layout *out, int type, uint64_
 int cublasLtMatrixLayoutCreate(cublas_layout *out, int type, uint64_t rows, uint64_t cols, int64_t ld) {
     if (!rows || !cols || ld < (int64_t)rows) return INVALID_VALUE;
     *out = malloc(sizeof **out);
-    **out = (struct cublas_layout_of){type, rows, cols, ld};
+    **out = (struct cublas_layout_of){type, rows, cols, ld, 0, 1};
     return OK;
+}
+
+SHIM_EXPORT int cublasLtMatrixLayoutSetAttribute(cublas_layout l, int what, const void *v, size_t size_bytes);
+int cublasLtMatrixLayoutSetAttribute(cublas_layout l, int what, const void *v, size_t size_bytes) {
+    if (what == CUBLAS_LAYOUT_BATCH && size_bytes == sizeof l->batch)
+        memcpy(&l->batch, v, size_bytes);
+    else if (what == CUBLAS_LAYOUT_FROM && size_bytes == sizeof l->from)
+        memcpy(&l->from, v, size_bytes);
+    else
+        return INVALID_VALUE;
+    return l->batch < 1 ? INVALID_VALUE : OK;
 }
 
 SHIM_EXPORT int cublasLtMatrixLayoutDestroy(cublas_layout l);
@@ -117,6 +133,7 @@ int cublasLtMatmulPreferenceSetAttribute(cublas_preference p, int what, const vo
 static int check(const shim_product *p, cublas_product d, cublas_layout a, cublas_layout b, cublas_layout c) {
     const uint64_t b_depth = d->trans_b ? b->cols : b->rows, b_cols = d->trans_b ? b->rows : b->cols;
     if (p->rows != c->rows || b_cols != c->cols || b_depth != p->depth) return INVALID_VALUE;
+    if (a->batch != c->batch || b->batch != c->batch) return INVALID_VALUE;
     if (a->type != b->type) return NOT_SUPPORTED;
     if (a->type == CUBLAS_REAL_32F && (c->type != CUBLAS_REAL_32F || d->compute != CUBLAS_IN_32F_STRICT))
         shim_abort("a product of f32 that may lose bits on the way");
@@ -136,6 +153,10 @@ static shim_product describe(cublas_product d, cublas_layout a, cublas_layout b,
                           .type_a = a->type,
                           .type_b = b->type,
                           .type_c = c->type,
+                          .batch = c->batch,
+                          .from_a = a->from,
+                          .from_b = b->from,
+                          .from_c = c->from,
                           .bias = d->epilogue == CUBLAS_PLUS_BIAS ? d->bias : 0};
 }
 
@@ -181,16 +202,13 @@ int cublasLtMatmul(cublas_handle h, cublas_product d, const void *alpha, const v
     p.a = (cuda_ptr)a;
     p.b = (cuda_ptr)b;
     p.c = (cuda_ptr)c;
-    if (p.a % algo->data[6] || p.b % algo->data[7])
+    if ((p.a | (cuda_ptr)p.from_a * bytes_of(p.type_a)) % algo->data[6] ||
+        (p.b | (cuda_ptr)p.from_b * bytes_of(p.type_b)) % algo->data[7])
         shim_abort("an operand less aligned than its algorithm was told");
     memcpy(&p.alpha, alpha, sizeof p.alpha);
     memcpy(&p.beta, beta, sizeof p.beta);
     cuda_shim_products++;
     return shim_queue_product(s, &p) ? EXECUTION_FAILED : OK;
-}
-
-static size_t bytes_of(int type) {
-    return type == CUBLAS_REAL_32F ? 4 : 2;
 }
 
 static float get(const char *raw, int type, uint64_t i) {
@@ -214,7 +232,7 @@ static float *operand(cuda_ptr at, int type, int trans, int64_t ld, uint64_t row
     return x;
 }
 
-void shim_run_product(const shim_product *p) {
+static void run_one(const shim_product *p) {
     float *a = operand(p->a, p->type_a, !p->trans_a, p->ld_a, p->depth, p->rows); /* A^T: a row for each k */
     float *b =
         operand(p->b, p->type_b, !p->trans_b, p->ld_b, p->cols, p->depth); /* B^T: a row for each column */
@@ -245,4 +263,14 @@ void shim_run_product(const shim_product *p) {
     free(bias);
     free(b);
     free(a);
+}
+
+void shim_run_product(const shim_product *p) {
+    for (int64_t i = 0; i < p->batch; i++) {
+        shim_product one = *p;
+        one.a += (cuda_ptr)(i * p->from_a) * bytes_of(p->type_a);
+        one.b += (cuda_ptr)(i * p->from_b) * bytes_of(p->type_b);
+        one.c += (cuda_ptr)(i * p->from_c) * bytes_of(p->type_c);
+        run_one(&one);
+    }
 }

@@ -22,6 +22,8 @@ typedef struct shim_product { /* D = A B (+ bias) (+ D), column-major, as cuBLAS
     int trans_a, trans_b, type_a, type_b, type_c;
     float alpha, beta;
     cuda_ptr a, b, c, bias; /* bias 0: none */
+    int32_t batch;          /* and elements from one matrix to the next */
+    int64_t from_a, from_b, from_c;
 } shim_product;
 
 /* "cuda shim: WORDS" to stderr, and the process ends. */

@@ -100,6 +100,7 @@ enum { CUBLAS_REAL_32F = 0, CUBLAS_REAL_16BF = 14 }; /* types of data */
 enum { CUBLAS_IN_32F = 68, CUBLAS_IN_32F_STRICT = 69 }; /* of computing; strict: no TF32, no emulation, whatever the environment says */
 enum { CUBLAS_PRODUCT_TRANS_A = 3, CUBLAS_PRODUCT_TRANS_B = 4, CUBLAS_PRODUCT_EPILOGUE = 7, CUBLAS_PRODUCT_BIAS = 8 };
 enum { CUBLAS_PLUS_BIAS = 4 };
+enum { CUBLAS_LAYOUT_BATCH = 5, CUBLAS_LAYOUT_FROM = 6 }; /* how many, and elements from one to the next */
 enum { CUBLAS_PREFER_WORKSPACE = 1, CUBLAS_PREFER_REDUCTION = 3, CUBLAS_PREFER_ALIGN_A = 5, CUBLAS_PREFER_ALIGN_B = 6,
        CUBLAS_PREFER_ALIGN_C = 7, CUBLAS_PREFER_ALIGN_D = 8 };
 enum { CUBLAS_REDUCTION_COMPUTE_TYPE = 2 };
@@ -111,6 +112,7 @@ enum { CUBLAS_REDUCTION_COMPUTE_TYPE = 2 };
     X(ProductDestroy, "cublasLtMatmulDescDestroy", (cublas_product)) \
     X(ProductSet, "cublasLtMatmulDescSetAttribute", (cublas_product, int, const void *, size_t)) \
     X(LayoutCreate, "cublasLtMatrixLayoutCreate", (cublas_layout *, int, uint64_t, uint64_t, int64_t)) \
+    X(LayoutSet, "cublasLtMatrixLayoutSetAttribute", (cublas_layout, int, const void *, size_t)) \
     X(LayoutDestroy, "cublasLtMatrixLayoutDestroy", (cublas_layout)) \
     X(PreferenceCreate, "cublasLtMatmulPreferenceCreate", (cublas_preference *)) \
     X(PreferenceDestroy, "cublasLtMatmulPreferenceDestroy", (cublas_preference)) \

@@ -14,10 +14,11 @@ enum { N_PLANS = 1024 };
 
 /* What an algorithm was chosen for. All of one type, so that it compares and hashes as bytes. */
 typedef struct form {
-    int64_t rows, cols, depth;            /* of C^T: n, m, k */
-    int64_t trans_a, trans_b, ld_a, ld_b; /* a is our B, b is our A */
-    int64_t ld_c, type_ab, type_c;        /* cuBLASLt's types */
-    int64_t bias, add;                    /* present */
+    int64_t rows, cols, depth;             /* of C^T: n, m, k */
+    int64_t trans_a, trans_b, ld_a, ld_b;  /* a is our B, b is our A */
+    int64_t ld_c, type_ab, type_c;         /* cuBLASLt's types */
+    int64_t bias, add;                     /* present */
+    int64_t batch, from_a, from_b, from_c; /* how many; elements from one matrix to the next */
     int64_t align_a, align_b, align_c, align_bias;
 } form;
 
@@ -92,11 +93,15 @@ static bool form_of(form *f, const lpo_gpu_launch *l, const cuda_ptr at[4]) {
                 .type_c = type_of(c->dtype),
                 .bias = bias->buffer != NULL,
                 .add = l->n[8] != 0,
-                .align_a = alignment(at[2]),
-                .align_b = alignment(at[1]),
-                .align_c = alignment(at[0]),
+                .batch = l->groups[2] > 1 ? l->groups[2] : 1,
+                .from_a = l->n[10],
+                .from_b = l->n[9],
+                .from_c = l->n[11],
+                .align_a = alignment(at[2] | (cuda_ptr)l->n[10] * lpo_dtype_bytes(b->dtype)),
+                .align_b = alignment(at[1] | (cuda_ptr)l->n[9] * lpo_dtype_bytes(a->dtype)),
+                .align_c = alignment(at[0] | (cuda_ptr)l->n[11] * lpo_dtype_bytes(c->dtype)),
                 .align_bias = bias->buffer ? alignment(at[3]) : 256};
-    if (m < 1 || n < 1 || k < 1 || l->groups[2] > 1 || (l->n[7] < n && m > 1)) return false;
+    if (m < 1 || n < 1 || k < 1 || (l->n[7] < n && m > 1)) return false;
     if (f->type_ab < 0 || f->type_c < 0 || a->dtype != b->dtype ||
         (bias->buffer && bias->dtype != c->dtype) || (a->dtype == LPO_F32 && c->dtype != LPO_F32))
         return false;
@@ -131,6 +136,13 @@ static int choose(cuda_gemm *g, plan *p) {
     return rc;
 }
 
+static int set_batch(const cublas_api *lt, cublas_layout l, int64_t batch, int64_t from) {
+    const int32_t n = (int32_t)batch;
+    if (batch == 1) return 0;
+    const int rc = lt->LayoutSet(l, CUBLAS_LAYOUT_BATCH, &n, sizeof n);
+    return rc ? rc : lt->LayoutSet(l, CUBLAS_LAYOUT_FROM, &from, sizeof from);
+}
+
 static int set_bias(const cublas_api *lt, plan *p, cuda_ptr bias) {
     return p->form.bias ? lt->ProductSet(p->product, CUBLAS_PRODUCT_BIAS, &bias, sizeof bias) : 0;
 }
@@ -153,6 +165,9 @@ static void make(cuda_gemm *g, plan *p, const form *f, cuda_ptr bias) {
     if (!rc) rc = lt->LayoutCreate(&p->a, (int)f->type_ab, a_rows, a_cols, f->ld_a);
     if (!rc) rc = lt->LayoutCreate(&p->b, (int)f->type_ab, b_rows, b_cols, f->ld_b);
     if (!rc) rc = lt->LayoutCreate(&p->c, (int)f->type_c, (uint64_t)f->rows, (uint64_t)f->cols, f->ld_c);
+    if (!rc) rc = set_batch(lt, p->a, f->batch, f->from_a);
+    if (!rc) rc = set_batch(lt, p->b, f->batch, f->from_b);
+    if (!rc) rc = set_batch(lt, p->c, f->batch, f->from_c);
     if (!rc) rc = choose(g, p);
     p->refused = rc != 0;
 }

@@ -232,7 +232,8 @@ lpo_status lpo_gpu_submit(lpo_device *dev, const lpo_step *step, lpo_error *err)
 lpo_status lpo_gpu_wait(lpo_device *dev, lpo_error *err) {
     static const char *const what[] = {
         [LPO_GPU_FAULT_IDS] = "embed: an id is not in the table",
-        [LPO_GPU_FAULT_CU] = "attn: the sequences' bounds do not rise from 0 to the number of rows",
+        [LPO_GPU_FAULT_CU] =
+            "attn: the sequences' bounds do not rise from 0 to the number of rows (evenly, if so said)",
         [LPO_GPU_FAULT_SLOTS] = "attn_cached: a sequence lies outside the cache",
         [LPO_GPU_FAULT_TARGET] = "logprob: a target is not in the vocabulary",
         [LPO_GPU_FAULT_ROWS] = "rowmix: an index is past the last row",
