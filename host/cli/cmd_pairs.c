@@ -14,7 +14,8 @@ static json_t *real_or_null(double x) {
 static int print_json(const lpo_pairs_result *r, const lpo_pairs_options *o) {
     const lpo_judge_counts *j = &r->judge;
     return cli_print_json(json_pack(
-        "{sI sI s{sI sI sI sI} sI sf sf sf sf so s{so so so sI} s{sI sI sI sI sI sI sI} sf sf sf sI ss}",
+        "{sI sI s{sI sI sI sI} sI sf sf sf sf so s{so so so sI} s{sI sI sI sI sI sI sI} sf sf sf sf sf sI "
+        "ss}",
         "n_questions", (json_int_t)r->n_questions, "n_pairs", (json_int_t)r->n_pairs, "dropped", "gap",
         (json_int_t)r->n_gap, "identical", (json_int_t)r->n_identical, "empty", (json_int_t)r->n_empty,
         "judge", (json_int_t)r->n_judge, "n_bad", (json_int_t)r->n_bad, "trust_chosen", r->trust_chosen,
@@ -25,8 +26,14 @@ static int print_json(const lpo_pairs_result *r, const lpo_pairs_options *o) {
         (json_int_t)j->retries, "timeouts", (json_int_t)j->timeouts, "bad_replies",
         (json_int_t)j->bad_replies, "late_replies", (json_int_t)j->late_replies, "restarts",
         (json_int_t)j->restarts, "failed", (json_int_t)j->failed, "seconds", r->seconds, "questions_per_s",
-        r->questions_per_s, "tokens_per_s", r->tokens_per_s, "videos_decoded", (json_int_t)r->n_decoded,
-        "out", o->out));
+        r->questions_per_s, "tokens_per_s", r->tokens_per_s, "wait_videos", r->wait_videos, "wait_judge",
+        r->wait_judge, "videos_decoded", (json_int_t)r->n_decoded, "out", o->out));
+}
+
+/* Of OUT without .jsonl, which the files beside it begin with. */
+static int stem_length(const char *out) {
+    const size_t n = strlen(out);
+    return (int)(n > 6 && !strcmp(out + n - 6, ".jsonl") ? n - 6 : n);
 }
 
 static void print_text(const lpo_pairs_result *r, const lpo_pairs_options *o) {
@@ -37,7 +44,9 @@ static void print_text(const lpo_pairs_result *r, const lpo_pairs_options *o) {
     printf("dropped: %lld with a trust gap of at most %g, %lld identical, %lld empty%s", (long long)r->n_gap,
            o->min_gap, (long long)r->n_identical, (long long)r->n_empty, judged ? "" : "\n");
     if (judged) printf(", %lld without a judge's score\n", (long long)r->n_judge);
-    if (r->n_bad) printf("quarantined: %lld unusable lines\n", (long long)r->n_bad);
+    if (r->n_bad)
+        printf("quarantined: %lld unusable line%s (%.*s.quarantine.jsonl says why)\n", (long long)r->n_bad,
+               r->n_bad > 1 ? "s" : "", stem_length(o->out), o->out);
     printf("trust (%s): chosen %.3f, rejected %.3f; reward: chosen %.3f, rejected %.3f",
            judged ? "judge" : o->trust, r->trust_chosen, r->trust_rejected, r->reward_chosen,
            r->reward_rejected);
@@ -50,8 +59,10 @@ static void print_text(const lpo_pairs_result *r, const lpo_pairs_options *o) {
                "candidates without a score\n",
                (long long)j->calls, (long long)j->retries, (long long)j->timeouts, (long long)j->bad_replies,
                (long long)j->late_replies, (long long)j->restarts, (long long)j->failed);
-    printf("%.1f s: %.1f questions/s, %.0f tokens/s, %lld videos decoded\n", r->seconds, r->questions_per_s,
-           r->tokens_per_s, (long long)r->n_decoded);
+    printf("%.1f s: %.1f questions/s, %.0f tokens/s, %lld videos decoded; waited for videos %.0f%%",
+           r->seconds, r->questions_per_s, r->tokens_per_s, (long long)r->n_decoded, 100 * r->wait_videos);
+    if (judged) printf(", for the judge %.0f%%", 100 * r->wait_judge);
+    printf("\nevery answer and score: %.*s.candidates.jsonl\n", stem_length(o->out), o->out);
 }
 
 int cmd_pairs(int argc, char **argv) {

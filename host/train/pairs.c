@@ -153,7 +153,9 @@ static lpo_status judge(pairs_run *r, bool wait, lpo_error *err) {
         until.tv_nsec += LPO_JUDGE_TICK_MS * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
+        const double begin_s = lpo_now_s();
         pthread_cond_timedwait(&r->changed, &r->lock, &until);
+        r->wait_judge_s += lpo_now_s() - begin_s;
     }
     if (r->judge_status && !s) {
         s = r->judge_status;

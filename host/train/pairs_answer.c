@@ -2,6 +2,7 @@
 /* pairs_answer.c -- from a line to its answers.
  * A line's first answer and its loser are asked for together, as soon as its video is decoded; the reflection
  * when the first answer is there. The random stream of an answer is 4*line + role. */
+#include "base/clock.h"
 #include "train/pairs_run.h"
 
 #include <stdlib.h>
@@ -110,7 +111,10 @@ static lpo_status start_item(pairs_run *r, pairs_block *b, pairs_item *it, lpo_e
     lpo_error why;
     it->started = true;
     b->n_started++;
-    if (lpo_views_wait(r->views, it->views, &why)) {
+    const double begin_s = lpo_now_s();
+    const lpo_status seen = lpo_views_wait(r->views, it->views, &why);
+    r->wait_videos_s += lpo_now_s() - begin_s;
+    if (seen) {
         pairs_item_reject(b, it, why.msg);
         return LPO_OK;
     }

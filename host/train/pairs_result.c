@@ -196,7 +196,9 @@ lpo_status pairs_result_fill(lpo_pairs_result *out, pairs_run *r, const char *ca
                               .judge = c->judge,
                               .seconds = s,
                               .questions_per_s = (double)(c->n_questions - r->questions_before) / s,
-                              .tokens_per_s = (double)r->n_new_tokens / s};
+                              .tokens_per_s = (double)r->n_new_tokens / s,
+                              .wait_videos = r->wait_videos_s / s,
+                              .wait_judge = r->wait_judge_s / s};
     return correlate(out, r, candidates, err);
 }
 
@@ -205,15 +207,16 @@ static json_t *real_or_null(double x) {
 }
 
 json_t *pairs_summary(const lpo_pairs_result *x, const pairs_run *r) {
-    return json_pack(
-        "{sI sI sI s{sI sI sI sI} sf sf sf sf so s{so so so sI} s{sf sf sf sI} so sO}", "questions",
-        (json_int_t)x->n_questions, "pairs", (json_int_t)x->n_pairs, "quarantined", (json_int_t)x->n_bad,
-        "dropped", "gap", (json_int_t)x->n_gap, "identical", (json_int_t)x->n_identical, "empty",
-        (json_int_t)x->n_empty, "judge", (json_int_t)x->n_judge, "trust_chosen", x->trust_chosen,
-        "trust_rejected", x->trust_rejected, "reward_chosen", x->reward_chosen, "reward_rejected",
-        x->reward_rejected, "grounding", real_or_null(x->grounding), "rho", "value", real_or_null(x->rho),
-        "low", real_or_null(x->rho_low), "high", real_or_null(x->rho_high), "candidates",
-        (json_int_t)x->n_candidates, "timing", "seconds", x->seconds, "questions_per_s", x->questions_per_s,
-        "tokens_per_s", x->tokens_per_s, "videos_decoded", (json_int_t)x->n_decoded, "counts",
-        pairs_counts_to_json(&r->counts), "options", r->options);
+    return json_pack("{sI sI sI s{sI sI sI sI} sf sf sf sf so s{so so so sI} s{sf sf sf sI sf sf} so sO}",
+                     "questions", (json_int_t)x->n_questions, "pairs", (json_int_t)x->n_pairs, "quarantined",
+                     (json_int_t)x->n_bad, "dropped", "gap", (json_int_t)x->n_gap, "identical",
+                     (json_int_t)x->n_identical, "empty", (json_int_t)x->n_empty, "judge",
+                     (json_int_t)x->n_judge, "trust_chosen", x->trust_chosen, "trust_rejected",
+                     x->trust_rejected, "reward_chosen", x->reward_chosen, "reward_rejected",
+                     x->reward_rejected, "grounding", real_or_null(x->grounding), "rho", "value",
+                     real_or_null(x->rho), "low", real_or_null(x->rho_low), "high", real_or_null(x->rho_high),
+                     "candidates", (json_int_t)x->n_candidates, "timing", "seconds", x->seconds,
+                     "questions_per_s", x->questions_per_s, "tokens_per_s", x->tokens_per_s, "videos_decoded",
+                     (json_int_t)x->n_decoded, "wait_videos", x->wait_videos, "wait_judge", x->wait_judge,
+                     "counts", pairs_counts_to_json(&r->counts), "options", r->options);
 }

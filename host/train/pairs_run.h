@@ -80,6 +80,7 @@ typedef struct pairs_run {
     int64_t questions_before;
     int64_t written_offset, written_line; /* of the data file: what the output covers */
     int64_t n_new_tokens, n_decoded;      /* by this process, once the model is closed */
+    double wait_videos_s, wait_judge_s;
     double start_s;
     bool told;        /* how the first questions fared, if badly */
     bool same_folder; /* paths in the output may stay as the data file has them */

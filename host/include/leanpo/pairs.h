@@ -49,6 +49,7 @@ typedef struct lpo_pairs_result {
     int64_t n_candidates;
     lpo_judge_counts judge;
     double seconds, questions_per_s, tokens_per_s; /* of this process */
+    double wait_videos, wait_judge;                /* shares of its seconds in which the model stood still */
 } lpo_pairs_result;
 
 LPO_API lpo_pairs_options lpo_pairs_options_default(void);
