@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# leanpo pairs on a long file: N question lines (default 100,000) over 200 small videos, tiny model. Prints resident memory when a
+# usage: pairs_scale.sh [N [pairs|generate]]. leanpo pairs, or generate, on a long file: N question lines (default 100,000) over 200 small videos, tiny model. Prints resident memory when a
 # tenth, half and all of the lines are written, the videos decoded, and the rate. LEANPO: the binary (default build/default/leanpo).
 # Every video comes back every 1,100 lines or so, as in a file that is not sorted by video.
 set -euo pipefail
-n=${1:-100000}
+n=${1:-100000} what=${2:-pairs}
 leanpo=$(realpath "${LEANPO:-build/default/leanpo}")
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
@@ -19,7 +19,9 @@ with open("w/long.jsonl", "w") as f:
     for i in range(n):
         f.write(lines[i % len(lines)].replace('"id": "', f'"id": "{i // len(lines)}-').replace('"id":"', f'"id":"{i // len(lines)}-') + "\n")
 P
-"$leanpo" pairs --model m --data w/long.jsonl --templates world --trust chrf --min-gap 0 --max-tokens 8 --out p.jsonl --json >result.json 2>log &
+declare -A options=([pairs]="--templates world --trust chrf --min-gap 0" [generate]="--temperature 1")
+# shellcheck disable=SC2086
+"$leanpo" "$what" --model m --data w/long.jsonl ${options[$what]} --max-tokens 8 --out p.jsonl --json >result.json 2>log &
 pid=$!
 python3 - $pid "$n" <<'P'
 import json, sys, time
@@ -45,7 +47,7 @@ wait $pid || { cat log; exit 1; }
 python3 - "$n" <<'P'
 import json, sys
 r, m, n = json.load(open("result.json")), json.load(open("rss.json")), int(sys.argv[1])
-print(f"{n} lines, 200 videos: {r['seconds']:.1f} s, {r['questions_per_s']:.1f} lines/s, {r['tokens_per_s']:.0f} new tokens/s, {r['videos_decoded']} videos decoded")
+print(f"{n} lines, 200 videos: {r['seconds']:.1f} s, {r.get('questions_per_s', r.get('lines_per_s')):.1f} lines/s, {r['tokens_per_s']:.0f} new tokens/s, {r['videos_decoded']} videos decoded")
 print("resident MiB at 10%, 50%, 100%: " + ", ".join(f"{m[k]:.1f}" for k in ("0.1", "0.5", "1") if k in m))
 if "0.1" in m: print(f"growth from 10% to 100%: {100 * (m['1'] / m['0.1'] - 1):+.1f}%")
 P
