@@ -339,6 +339,24 @@ static json_t *profile(bench *b, bool head_trains) {
 
 /* ---- sizes ---- */
 
+/* What `leanpo model info` would have said of this step, of the device's memory. It plans a full step with
+ * the tower training too; grads and optimizer are therefore taken as they are here. */
+static int64_t planned_bytes(const arguments *a, int64_t weights, int64_t grads, int64_t optimizer) {
+    const shape *s = a->shape;
+    lpo_model_memory m;
+    lpo_memory_options o = {.dtype = a->dtype,
+                            .n_frames = 2 * s->grid[0],
+                            .height = 14 * s->grid[1],
+                            .width = 14 * s->grid[2],
+                            .n_prompt = s->n_prompt,
+                            .n_response = s->n_response,
+                            .n_pairs = 1,
+                            .lora_rank = a->lora ? a->lora : 1,
+                            .gradient_checkpointing = !a->keep};
+    must(lpo_model_get_memory(&m, a->dir, &o, &err));
+    return weights + grads + optimizer + (a->lora ? m.lora : m.train).activations;
+}
+
 static json_t *ready(const bench *b, const arguments *a, double made_s) {
     lpo_model *m = b->m;
     lpo_device_info info;
@@ -349,11 +367,12 @@ static json_t *ready(const bench *b, const arguments *a, double made_s) {
     lpo_param *const *p = lpo_model_params(m, &n_params);
     for (int i = 0; i < n_params; i++) n += p[i]->shape[0] * (p[i]->ndim == 2 ? p[i]->shape[1] : 1);
     const int64_t state = (m->dtype == LPO_BF16 ? 12 : 8) * trained;
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:i}", "event", "ready", "device",
-                     info.name, "driver", lpo_device_driver(d)->name, "dtype", a->dtype, "seconds", made_s,
-                     "n_params", (json_int_t)n, "n_trained", (json_int_t)trained, "weight_bytes",
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:i, s:I}", "event", "ready",
+                     "device", info.name, "driver", lpo_device_driver(d)->name, "dtype", a->dtype, "seconds",
+                     made_s, "n_params", (json_int_t)n, "n_trained", (json_int_t)trained, "weight_bytes",
                      (json_int_t)(n * size), "grad_bytes", (json_int_t)(4 * trained), "optimizer_bytes",
-                     (json_int_t)state, "n_sequence", (int)b->p.sample.chosen.n);
+                     (json_int_t)state, "n_sequence", (int)b->p.sample.chosen.n, "planned_bytes",
+                     (json_int_t)planned_bytes(a, n * size, 4 * trained, state));
 }
 
 /* ---- ceilings ---- */
