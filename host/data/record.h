@@ -35,15 +35,16 @@ lpo_status lpo_record_reader_next(lpo_record *r, const char **reason, lpo_record
 void lpo_record_reader_tell(const lpo_record_reader *r, int64_t *offset_bytes, int64_t *lines);
 lpo_status lpo_record_reader_seek(lpo_record_reader *r, int64_t offset_bytes, int64_t lines, lpo_error *err);
 
-/* What a first look at the whole file finds, without opening a video. */
+/* What a first look at the whole file finds; of a video only whether it is there. */
 typedef struct lpo_record_census {
     int64_t n_good, n_bad; /* lines */
+    int64_t n_missing;     /* of the good ones, those whose video is not there */
     int64_t size_bytes;
-    uint64_t hash; /* of the file */
-    int64_t first_bad_line;
+    uint64_t hash;          /* of the file */
+    int64_t first_bad_line; /* or missing */
     char first_bad[256];
 } lpo_record_census;
-/* LPO_EFORMAT: no line is usable, or the share of bad ones is over max_bad. */
+/* LPO_EFORMAT: no line is usable, or the share of bad and missing ones is over max_bad. */
 lpo_status lpo_record_count(lpo_record_census *out, const char *path, lpo_record_need need, double max_bad,
                             lpo_error *err);
 /* The same once n_bad lines have turned out bad, the last of them this one. */

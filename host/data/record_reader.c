@@ -4,9 +4,11 @@
 #include "base/line_reader.h"
 #include "data/record.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum { MAX_LINE_BYTES = 16 << 20 };
@@ -93,20 +95,36 @@ lpo_status lpo_record_reader_next(lpo_record *out, const char **reason, lpo_reco
     return LPO_OK;
 }
 
+/* Why the record's video cannot be read, in out, or NULL. Lines on one video often stand together: last is
+ * where it was found before. */
+static const char *missing(char out[256], char **last, const lpo_record *rec) {
+    if (*last && !strcmp(*last, rec->video)) return NULL;
+    if (access(rec->video, R_OK)) {
+        snprintf(out, 256, "%s: %s", rec->video, strerror(errno));
+        return out;
+    }
+    free(*last);
+    *last = strdup(rec->video);
+    return NULL;
+}
+
 static lpo_status count_all(lpo_record_census *out, lpo_record_reader *r, lpo_arena *arena, lpo_error *err) {
     lpo_record rec;
     const char *reason;
+    char why[256], *last = NULL;
     lpo_status s;
     while (!(s = lpo_record_reader_next(&rec, &reason, r, arena, err))) {
-        if (!reason) {
-            out->n_good++;
-        } else if (out->n_bad++ == 0) {
+        out->n_bad += reason != NULL;
+        out->n_good += reason == NULL;
+        if (!reason && (reason = missing(why, &last, &rec))) out->n_missing++;
+        if (reason && !out->first_bad_line) {
             out->first_bad_line = rec.line;
             snprintf(out->first_bad, sizeof out->first_bad, "%s", reason);
         }
         json_decref((json_t *)(uintptr_t)rec.json);
         lpo_arena_reset(arena);
     }
+    free(last);
     out->size_bytes = lpo_line_reader_tell(r->file);
     out->hash = XXH64_digest(r->hash);
     return s == LPO_EEND ? LPO_OK : s;
@@ -123,9 +141,10 @@ lpo_status lpo_record_check_share(const lpo_record_census *c, const char *path, 
 }
 
 static lpo_status check_usable(const lpo_record_census *c, const char *path, double max_bad, lpo_error *err) {
-    if (c->n_good)
-        return lpo_record_check_share(c, path, c->n_bad, max_bad, c->first_bad_line, c->first_bad, err);
-    if (!c->n_bad)
+    const int64_t n_bad = c->n_bad + c->n_missing;
+    if (c->n_good > c->n_missing)
+        return lpo_record_check_share(c, path, n_bad, max_bad, c->first_bad_line, c->first_bad, err);
+    if (!n_bad)
         return lpo_fail(err, LPO_EFORMAT, "%s: it holds nothing; expected one JSON object a line", path);
     return lpo_fail(err, LPO_EFORMAT, "%s: no usable line; line %lld: %s", path, (long long)c->first_bad_line,
                     c->first_bad);

@@ -162,8 +162,8 @@ refuse "empty stop string" '--stop.*empty' --stop ''
 { head -20 w/qa.jsonl; echo '{"video": "videos/none.mp4", "question": "what?"}'; echo '{"video": "videos/000000.mp4", "question": " "}'
     echo '{"video": "videos/000000.mp4", "question": "what'; python3 -c "print('{\"video\": \"videos/000000.mp4\", \"question\": \"' + 'what ' * 40000 + '\"}')"
     tail -3 w/qa.jsonl; } >w/bad.jsonl
-refuse "bad lines" 'bad.jsonl: 2 of 27 lines are bad.*line 22: the question is empty' --data w/bad.jsonl
-refuse "a missing video" 'bad.jsonl: 3 of 27 lines are bad, over --max-bad 0.1; at line 23' --data w/bad.jsonl --max-bad .1
+refuse "bad lines" 'bad.jsonl: 3 of 27 lines are bad.*line 21: .*none.mp4: No such file' --data w/bad.jsonl
+refuse "a prompt too long" 'bad.jsonl: 4 of 27 lines are bad, over --max-bad 0.12; at line 24' --data w/bad.jsonl --max-bad .12
 generate --data w/bad.jsonl --max-bad .2 --out some.jsonl >some.txt 2>log || fail "quarantine: $(cat log)"
 grep -q 'quarantined: 4 ' some.txt || fail "quarantine is not told: $(cat some.txt)"
 python3 - <<'P' || fail "quarantine"

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 static const char TEXT[] =
-    "{\"video\":\"a.mp4\",\"question\":\"q1\",\"answer\":\"x\"}\n"
+    "{\"video\":\"../dev/null\",\"question\":\"q1\",\"answer\":\"x\"}\n"
     "\n"
-    "{\"video\":\"a.mp4\",\"question\":\"q2\"}\r\n"
+    "{\"video\":\"../dev/null\",\"question\":\"q2\"}\r\n"
     "not json\n"
-    "{\"id\":7,\"video\":\"/b.mp4\",\"question\":\"q3\",\"answer\":\"y\"}"; /* no final newline */
+    "{\"id\":7,\"video\":\"/dev/null\",\"question\":\"q3\",\"answer\":\"y\"}"; /* no final newline */
 
 static char *file(void) {
     static char path[] = "/tmp/lpo_recordXXXXXX";
@@ -44,12 +44,12 @@ Test(record, lines_in_order) {
     char *path = file();
     cr_assert_eq(lpo_record_reader_open(&f, path, LPO_NEED_ANSWER, &err), LPO_OK);
     cr_expect_eq(next(&r, f, a), 1);
-    cr_expect_str_eq(r.video, "/tmp/a.mp4");
+    cr_expect_str_eq(r.video, "/tmp/../dev/null");
     json_decref((json_t *)(uintptr_t)r.json);
     cr_expect_eq(next(&r, f, a), -3);
     cr_expect_eq(next(&r, f, a), -4);
     cr_expect_eq(next(&r, f, a), 5);
-    cr_expect_str_eq(r.video, "/b.mp4");
+    cr_expect_str_eq(r.video, "/dev/null");
     cr_expect_str_eq(r.id, "7");
     json_decref((json_t *)(uintptr_t)r.json);
     cr_expect_eq(next(&r, f, a), 0);
@@ -113,10 +113,32 @@ Test(record, questions_and_bounds) {
     cr_expect(c.n_good == 3 && c.n_bad == 1);
     cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_QUESTION, .24, &err), LPO_EFORMAT);
     cr_expect(strstr(err.msg, "1 of 4 lines") && strstr(err.msg, "line 4"), "%s", err.msg);
-    static const char empty[] = "{\"video\":\"a.mp4\",\"question\":\" \",\"answer\":\"x\"}\n";
+    static const char empty[] = "{\"video\":\"../dev/null\",\"question\":\" \",\"answer\":\"x\"}\n";
     cr_assert_eq(lpo_file_write(path, empty, sizeof empty - 1, &err), LPO_OK);
     cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, 1, &err), LPO_OK);
     cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_QUESTION, 1, &err), LPO_EFORMAT);
     cr_expect(strstr(err.msg, "no usable line; line 1: the question is empty"), "%s", err.msg);
+    unlink(path);
+}
+
+/* Truth: a video that is not there is found before anything is begun, and counts against the bound. */
+Test(record, missing_videos) {
+    lpo_error err;
+    lpo_record_census c;
+    char *path = file();
+    static const char text[] = "{\"video\":\"/dev/null\",\"question\":\"q1\",\"answer\":\"x\"}\n"
+                               "{\"video\":\"/nonexistent.mp4\",\"question\":\"q2\",\"answer\":\"x\"}\n"
+                               "{\"video\":\"/nonexistent.mp4\",\"question\":\"q3\",\"answer\":\"x\"}\n"
+                               "{\"video\":\"/dev/null\",\"question\":\"q4\",\"answer\":\"x\"}\n";
+    cr_assert_eq(lpo_file_write(path, text, sizeof text - 1, &err), LPO_OK);
+    cr_assert_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, .5, &err), LPO_OK, "%s", err.msg);
+    cr_expect(c.n_good == 4 && c.n_bad == 0 && c.n_missing == 2 && c.first_bad_line == 2);
+    cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, .49, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "2 of 4 lines") && strstr(err.msg, "line 2: /nonexistent.mp4: No such"), "%s",
+              err.msg);
+    const char *second = strchr(text, '\n') + 1;
+    cr_assert_eq(lpo_file_write(path, second, (size_t)(strchr(second, '\n') - second), &err), LPO_OK);
+    cr_expect_eq(lpo_record_count(&c, path, LPO_NEED_ANSWER, 1, &err), LPO_EFORMAT);
+    cr_expect(strstr(err.msg, "no usable line; line 1: /nonexistent.mp4"), "%s", err.msg);
     unlink(path);
 }
