@@ -24,7 +24,7 @@ struct cublas_layout_of {
     int32_t batch;
 };
 struct cublas_preference_of {
-    uint64_t workspace_bytes;
+    uint64_t workspace_bytes, means;
     uint32_t reduction, align[4];
 };
 
@@ -66,7 +66,8 @@ int cublasLtMatmulDescDestroy(cublas_product p) {
 
 SHIM_EXPORT int cublasLtMatmulDescSetAttribute(cublas_product p, int what, const void *v, size_t size_bytes);
 int cublasLtMatmulDescSetAttribute(cublas_product p, int what, const void *v, size_t size_bytes) {
-    void *at = what == CUBLAS_PRODUCT_TRANS_A    ? (void *)&p->trans_a
+    void *at = what == CUBLAS_PRODUCT_COMPUTE    ? (void *)&p->compute
+               : what == CUBLAS_PRODUCT_TRANS_A  ? (void *)&p->trans_a
                : what == CUBLAS_PRODUCT_TRANS_B  ? (void *)&p->trans_b
                : what == CUBLAS_PRODUCT_EPILOGUE ? (void *)&p->epilogue
                : what == CUBLAS_PRODUCT_BIAS     ? (void *)&p->bias
@@ -106,6 +107,7 @@ int cublasLtMatrixLayoutDestroy(cublas_layout l) {
 SHIM_EXPORT int cublasLtMatmulPreferenceCreate(cublas_preference *out);
 int cublasLtMatmulPreferenceCreate(cublas_preference *out) {
     *out = calloc(1, sizeof **out);
+    (*out)->means = ~(uint64_t)0;
     return OK;
 }
 
@@ -120,6 +122,8 @@ SHIM_EXPORT int cublasLtMatmulPreferenceSetAttribute(cublas_preference p, int wh
 int cublasLtMatmulPreferenceSetAttribute(cublas_preference p, int what, const void *v, size_t size_bytes) {
     if (what == CUBLAS_PREFER_WORKSPACE && size_bytes == 8)
         memcpy(&p->workspace_bytes, v, 8);
+    else if (what == CUBLAS_PREFER_MEANS && size_bytes == 8)
+        memcpy(&p->means, v, 8);
     else if (what == CUBLAS_PREFER_REDUCTION && size_bytes == 4)
         memcpy(&p->reduction, v, 4);
     else if (what >= CUBLAS_PREFER_ALIGN_A && what <= CUBLAS_PREFER_ALIGN_D && size_bytes == 4)
@@ -135,8 +139,7 @@ static int check(const shim_product *p, cublas_product d, cublas_layout a, cubla
     if (p->rows != c->rows || b_cols != c->cols || b_depth != p->depth) return INVALID_VALUE;
     if (a->batch != c->batch || b->batch != c->batch) return INVALID_VALUE;
     if (a->type != b->type) return NOT_SUPPORTED;
-    if (a->type == CUBLAS_REAL_32F && (c->type != CUBLAS_REAL_32F || d->compute != CUBLAS_IN_32F_STRICT))
-        shim_abort("a product of f32 that may lose bits on the way");
+    if (a->type == CUBLAS_REAL_32F && c->type != CUBLAS_REAL_32F) return NOT_SUPPORTED;
     if (a->type == CUBLAS_REAL_16BF && d->compute != CUBLAS_IN_32F) return NOT_SUPPORTED;
     return OK;
 }
@@ -173,6 +176,10 @@ int cublasLtMatmulAlgoGetHeuristic(cublas_handle h, cublas_product d, cublas_lay
     if (!h || c != out || most < 1 || p->reduction != CUBLAS_REDUCTION_COMPUTE_TYPE) return INVALID_VALUE;
     for (int i = 0; i < 4; i++)
         if (!p->align[i]) return INVALID_VALUE;
+    if (a->type == CUBLAS_REAL_32F && d->compute != CUBLAS_IN_32F_STRICT &&
+        p->means != CUBLAS_MEANS_PLAIN_32F)
+        shim_abort("a product of f32 that may lose bits on the way");
+    if (lt && !strcmp(lt, "loose") && d->compute == CUBLAS_IN_32F_STRICT) return NOT_SUPPORTED;
     int rc = lt && !strcmp(lt, "refuse") ? NOT_SUPPORTED : check(&what, d, a, b, c);
     if (rc) return rc;
     *choice =

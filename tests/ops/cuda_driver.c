@@ -188,6 +188,13 @@ Test(cuda_products, mixed) {
     product(d, 40, 50, 1, LPO_BF16);
     v->close(d);
 }
+Test(cuda_products, without_strict_ones) {
+    void *h = stand_in();
+    lpo_device *d = open_with("CUDA_SHIM_LT", "loose");
+    product(d, 40, 50, 20, LPO_F32);
+    cr_expect_eq(*(const long *)dlsym(h, "cuda_shim_products"), 1);
+    v->close(d);
+}
 Test(cuda_products, refused) {
     lpo_device *d = open_with("CUDA_SHIM_LT", "refuse");
     product(d, 40, 50, 20, LPO_F32);

@@ -98,11 +98,12 @@ typedef struct cublas_choice {
 } cublas_choice;
 enum { CUBLAS_REAL_32F = 0, CUBLAS_REAL_16BF = 14 }; /* types of data */
 enum { CUBLAS_IN_32F = 68, CUBLAS_IN_32F_STRICT = 69 }; /* of computing; strict: no TF32, no emulation, whatever the environment says */
-enum { CUBLAS_PRODUCT_TRANS_A = 3, CUBLAS_PRODUCT_TRANS_B = 4, CUBLAS_PRODUCT_EPILOGUE = 7, CUBLAS_PRODUCT_BIAS = 8 };
+enum { CUBLAS_PRODUCT_COMPUTE = 0, CUBLAS_PRODUCT_TRANS_A = 3, CUBLAS_PRODUCT_TRANS_B = 4, CUBLAS_PRODUCT_EPILOGUE = 7, CUBLAS_PRODUCT_BIAS = 8 };
 enum { CUBLAS_PLUS_BIAS = 4 };
 enum { CUBLAS_LAYOUT_BATCH = 5, CUBLAS_LAYOUT_FROM = 6 }; /* how many, and elements from one to the next */
 enum { CUBLAS_PREFER_WORKSPACE = 1, CUBLAS_PREFER_REDUCTION = 3, CUBLAS_PREFER_ALIGN_A = 5, CUBLAS_PREFER_ALIGN_B = 6,
-       CUBLAS_PREFER_ALIGN_C = 7, CUBLAS_PREFER_ALIGN_D = 8 };
+       CUBLAS_PREFER_ALIGN_C = 7, CUBLAS_PREFER_ALIGN_D = 8, CUBLAS_PREFER_MEANS = 12 };
+enum { CUBLAS_MEANS_PLAIN_32F = 0x080201 }; /* ordinary fused steps, f32 sums, f32 operands: no matrix units */
 enum { CUBLAS_REDUCTION_COMPUTE_TYPE = 2 };
 
 #define CUBLAS_CALLS(X) \

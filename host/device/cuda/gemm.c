@@ -113,8 +113,8 @@ static int product_set(const cublas_api *lt, cublas_product p, int what, int32_t
     return lt->ProductSet(p, what, &v, sizeof v);
 }
 
-/* 0, or why cuBLASLt has no algorithm. */
-static int choose(cuda_gemm *g, plan *p) {
+/* 0, or why cuBLASLt has no algorithm. means: the arithmetic it may use; 0: any. */
+static int choose(cuda_gemm *g, plan *p, uint64_t means) {
     const cublas_api *lt = g->lt;
     const form *f = &p->form;
     const uint64_t workspace = CUDA_GEMM_WORKSPACE;
@@ -129,6 +129,7 @@ static int choose(cuda_gemm *g, plan *p) {
     if (!rc) rc = lt->PreferenceSet(pref, CUBLAS_PREFER_REDUCTION, &reduction, sizeof reduction);
     for (int i = 0; i < 4 && !rc; i++)
         rc = lt->PreferenceSet(pref, CUBLAS_PREFER_ALIGN_A + i, &align[i], sizeof align[i]);
+    if (!rc && means) rc = lt->PreferenceSet(pref, CUBLAS_PREFER_MEANS, &means, sizeof means);
     if (!rc) rc = lt->Heuristic(g->handle, p->product, p->a, p->b, p->c, p->c, pref, 1, &choice, &n);
     if (!rc && (n < 1 || choice.state || choice.workspace_bytes > CUDA_GEMM_WORKSPACE)) rc = -1;
     if (!rc) p->algo = choice.algo;
@@ -168,8 +169,18 @@ static void make(cuda_gemm *g, plan *p, const form *f, cuda_ptr bias) {
     if (!rc) rc = set_batch(lt, p->a, f->batch, f->from_a);
     if (!rc) rc = set_batch(lt, p->b, f->batch, f->from_b);
     if (!rc) rc = set_batch(lt, p->c, f->batch, f->from_c);
-    if (!rc) rc = choose(g, p);
+    if (!rc) {
+        rc = choose(g, p, 0);
+        /* Not every form has a strict algorithm; one without matrix units is as good. */
+        if (rc && f->type_ab == CUBLAS_REAL_32F &&
+            !product_set(lt, p->product, CUBLAS_PRODUCT_COMPUTE, CUBLAS_IN_32F))
+            rc = choose(g, p, CUBLAS_MEANS_PLAIN_32F);
+    }
     p->refused = rc != 0;
+    if (rc)
+        lpo_log(LPO_LOG_INFO, "cuda: cuBLASLt has no product of %lld x %lld x %lld, types %lld to %lld (%d)",
+                (long long)f->cols, (long long)f->rows, (long long)f->depth, (long long)f->type_ab,
+                (long long)f->type_c, rc);
 }
 
 int cuda_gemm_go(cuda_gemm *g, const lpo_gpu_launch *l, cuda_ptr workspace, cuda_stream stream) {
