@@ -136,13 +136,14 @@ stat -c %Y.%i killed.jsonl | cmp -s - before || fail "a whole run was done again
 many --out killed.jsonl --resume --seed 1 >/dev/null 2>log && fail "resumed a whole run with another seed"
 grep -q 'killed.summary.json: begun with seed' log || fail "unclear: $(cat log)"
 # Ctrl-C says how to go on, and the old output is still there.
-OMP_NUM_THREADS=1 "$LEANPO" generate "${base[@]}" --threads 1 --batch-size 2 --out killed.jsonl --seed 9 >/dev/null 2>log &
+OMP_NUM_THREADS=1 "$LEANPO" generate "${base[@]}" --threads 1 --batch-size 2 --out killed.jsonl --max-tokens 200 >/dev/null 2>log &
 pid=$!
-while [ ! -s killed.jsonl.partial/answers.jsonl ] && kill -0 $pid 2>/dev/null; do sleep .02; done
-kill -INT $pid; wait $pid
+while [ ! -e killed.jsonl.partial/state.json ] && kill -0 $pid 2>/dev/null; do sleep .02; done
+sleep .3; kill -INT $pid; wait $pid
 [ $? = 130 ] && grep -q -- '--resume' log || fail "Ctrl-C: $(cat log)"
 cmp whole.jsonl killed.jsonl || fail "the old output went before the new one was whole"
-many --out killed.jsonl --seed 9 --resume >/dev/null 2>log || fail "resume after Ctrl-C: $(cat log)"
+rm -r killed.jsonl.partial
+many --out killed.jsonl --seed 9 --limit 20 >/dev/null 2>log || fail "over an old output: $(cat log)"
 cmp -s whole.jsonl killed.jsonl && fail "the old output is still there"
 
 # bad input. refuse NAME PATTERN OPTIONS...: exit 1, PATTERN in the last line of stderr, no output.
