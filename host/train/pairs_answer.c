@@ -133,6 +133,7 @@ lpo_status pairs_start_items(pairs_run *r, lpo_error *err) {
         for (int k = 0; b->n_started < b->n && k < b->n; k++) {
             pairs_item *it = &b->item[k];
             if (it->started) continue;
+            if (i == 0) lpo_views_want(r->views, it->views); /* until the oldest block is done, none is */
             /* With nothing else to do, waiting for the next video is all there is. */
             if (!lpo_views_ready(r->views, it->views) && lpo_generator_pending(r->gen)) continue;
             lpo_status s = start_item(r, b, it, err);

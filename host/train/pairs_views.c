@@ -305,6 +305,16 @@ void lpo_views_drop(lpo_view_store *s, lpo_views *v) {
     pthread_mutex_unlock(&s->lock);
 }
 
+void lpo_views_want(lpo_view_store *s, lpo_views *v) {
+    entry *e = (entry *)v;
+    pthread_mutex_lock(&s->lock);
+    if (e->state == QUEUED && !e->wanted) {
+        e->wanted = true;
+        pthread_cond_signal(&s->work);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 bool lpo_views_ready(lpo_view_store *s, const lpo_views *v) {
     pthread_mutex_lock(&s->lock);
     const entry_state state = ((const entry *)v)->state;

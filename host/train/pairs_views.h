@@ -36,6 +36,8 @@ void lpo_view_store_destroy(lpo_view_store *s); /* nothing may be taken; NULL ac
 lpo_status lpo_views_take(lpo_views **out, lpo_view_store *s, const char *path, const char *written,
                           lpo_error *err);
 void lpo_views_drop(lpo_view_store *s, lpo_views *v);
+/* It is decoded soon, whatever memory is left. */
+void lpo_views_want(lpo_view_store *s, lpo_views *v);
 bool lpo_views_ready(lpo_view_store *s, const lpo_views *v); /* wait would not block */
 lpo_status lpo_views_wait(lpo_view_store *s, const lpo_views *v, lpo_error *err);
 /* Bytes of what is taken; videos decoded so far. */

@@ -106,10 +106,13 @@ Test(views, memory_is_bounded) {
     cr_expect(lpo_views_ready(s, v[1]));
     usleep(100000);
     cr_expect_eq(lpo_view_store_decoded(s), 3);
+    lpo_views_want(s, v[5]);
+    for (int i = 0; i < 100 && !lpo_views_ready(s, v[5]); i++) usleep(20000);
+    cr_expect(lpo_views_ready(s, v[5]) && !lpo_views_ready(s, v[2]));
     for (int i = 1; i < VIDEOS; i++)
         if (i != 4) lpo_views_drop(s, v[i]);
     cr_expect_eq(lpo_view_store_taken_bytes(s), 0);
-    cr_expect_eq(lpo_view_store_decoded(s), 3);
+    cr_expect_eq(lpo_view_store_decoded(s), 4);
     lpo_view_store_destroy(s);
 }
 
