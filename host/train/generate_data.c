@@ -234,6 +234,8 @@ static lpo_status start_lines(run *r, lpo_error *err) {
     lpo_status s = LPO_OK;
     for (int i = 0; i < r->n && !s; i++) {
         line *l = line_at(r, i);
+        /* Until the oldest is done, none is. */
+        if (i == 0 && !l->started) lpo_views_want(r->views, l->views);
         /* With nothing else to do, waiting for the next video is all there is. */
         if (!l->started && (!lpo_generator_pending(r->gen) || lpo_views_ready(r->views, l->views)))
             s = start_line(r, l, err);
