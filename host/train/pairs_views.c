@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pairs_views.c -- see pairs_views.h. A hash table of entries under one lock. An entry that is taken waits in
- * the queue for a worker, which decodes what is not in memory and cuts the patches; patches are several times
- * the size of the frames and go when the entry is dropped. */
+ * the queue for a worker, which decodes what is not in memory and cuts the patches; patches, a copy of the
+ * frames in another order, go when the entry is dropped. */
 #include "train/pairs_views.h"
 
 #include "media/cut.h"
