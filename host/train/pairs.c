@@ -100,29 +100,31 @@ static lpo_status open_model(pairs_run *r, lpo_error *err) {
 
 /* ---- the judge's thread ---- */
 
-/* The oldest block whose answers are there and nobody has judged; under the lock. Blocks are judged in their
- * order. */
-static pairs_block *next_to_judge(pairs_run *r) {
-    for (int i = 0; i < r->n_blocks; i++) {
+/* The oldest blocks whose answers are there and nobody has judged, at most `most`; under the lock. Blocks are
+ * judged in their order. */
+static int next_to_judge(pairs_block **out, pairs_run *r, int most) {
+    int n = 0;
+    for (int i = 0; i < r->n_blocks && n < most; i++) {
         pairs_block *b = pairs_block_at(r, i);
-        if (!b->judged) return pairs_block_answered(b) ? b : NULL;
+        if (b->judged) continue;
+        if (!pairs_block_answered(b)) break;
+        out[n++] = b;
     }
-    return NULL;
+    return n;
 }
 
 static void *judge_blocks(void *arg) {
     pairs_run *r = arg;
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        pairs_block *b = NULL;
-        while (!r->judge_stop && !(b = r->to_judge)) pthread_cond_wait(&r->changed, &r->lock);
+        while (!r->judge_stop && !r->n_to_judge) pthread_cond_wait(&r->changed, &r->lock);
         if (r->judge_stop) break;
         pthread_mutex_unlock(&r->lock);
         lpo_error err;
-        const lpo_status s = pairs_trust(r, b, &err);
+        const lpo_status s = pairs_trust(r, r->to_judge, r->n_to_judge, &err);
         pthread_mutex_lock(&r->lock);
-        r->to_judge = NULL;
-        b->judged = !s;
+        for (int i = 0; i < r->n_to_judge; i++) r->to_judge[i]->judged = !s;
+        r->n_to_judge = 0;
         if (s) {
             r->judge_status = s;
             r->judge_err = err;
@@ -134,20 +136,24 @@ static void *judge_blocks(void *arg) {
     return NULL;
 }
 
-/* Hands the next answered block over; without a judge it is scored on the spot. wait: until one is judged, or
- * for a tick, after which the caller looks whether the run is still wanted. */
+/* Hands the next answered blocks over, as many as the judge may be asked about at a time; without a judge it
+ * is scored on the spot. wait: until one is judged, or for a tick, after which the caller looks whether the
+ * run is still wanted. */
 static lpo_status judge(pairs_run *r, bool wait, lpo_error *err) {
     lpo_status s = LPO_OK;
     pthread_mutex_lock(&r->lock);
-    pairs_block *b = r->to_judge ? NULL : next_to_judge(r);
-    if (b && r->judge) {
-        r->to_judge = b;
-        pthread_cond_broadcast(&r->changed);
-    } else if (b) {
-        s = pairs_trust(r, b, err);
-        b->judged = !s;
+    if (!r->n_to_judge) {
+        const int most = 1 + (r->judge ? r->o->judge_parallel / PAIRS_BLOCK : 0);
+        const int n = next_to_judge(r->to_judge, r, most < PAIRS_JUDGED ? most : PAIRS_JUDGED);
+        if (r->judge && n) {
+            r->n_to_judge = n;
+            pthread_cond_broadcast(&r->changed);
+        } else if (n) {
+            s = pairs_trust(r, r->to_judge, n, err);
+            r->to_judge[0]->judged = !s;
+        }
     }
-    if (wait && r->to_judge && !r->judge_status) {
+    if (wait && r->n_to_judge && !r->judge_status) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += LPO_JUDGE_TICK_MS * 1000000;

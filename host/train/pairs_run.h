@@ -18,7 +18,7 @@
 
 #include <pthread.h>
 
-enum { PAIRS_BLOCK = 16 };
+enum { PAIRS_BLOCK = 16, PAIRS_JUDGED = 8 }; /* lines; blocks judged at a time, at most */
 #define PAIRS_TAKEN_BYTES                                                                                    \
     ((size_t)4 << 30) /* of views under way: beyond, no more is begun or decoded ahead */
 typedef enum pairs_role { PAIRS_DRAFT, PAIRS_WINNER, PAIRS_LOSER, PAIRS_ROLES } pairs_role;
@@ -92,7 +92,8 @@ typedef struct pairs_run {
     /* the judge's thread */
     pthread_mutex_t
         lock; /* guards judged, to_judge, judge_*, and the ring's ends while the judge reads them */
-    pairs_block *to_judge; /* the one it works on, or NULL */
+    pairs_block *to_judge[PAIRS_JUDGED]; /* those it works on */
+    int n_to_judge;
     bool judge_stop;
     pthread_cond_t changed;
     lpo_status judge_status;
@@ -113,7 +114,8 @@ void pairs_block_clear(pairs_run *r, pairs_block *b);
 void pairs_item_reject(pairs_block *b, pairs_item *it, const char *reason);
 
 /* pairs_score.c: trust, fates, rewards. */
-lpo_status pairs_trust(pairs_run *r, pairs_block *b, lpo_error *err); /* any thread, one at a time */
+/* Any thread, one at a time. */
+lpo_status pairs_trust(pairs_run *r, pairs_block *const *b, int n, lpo_error *err);
 lpo_status pairs_score(pairs_run *r, pairs_block *b, lpo_error *err);
 
 /* pairs_files.c: what a line leaves in the output. */

@@ -27,43 +27,52 @@ static pairs_fate fate_of(const pairs_run *r, const pairs_item *it) {
     return it->trust[PAIRS_WINNER] > it->trust[PAIRS_LOSER] + r->o->min_gap ? PAIRS_KEPT : PAIRS_GAP;
 }
 
+/* What a judge is asked about, and where its score goes. */
+typedef struct questions {
+    lpo_judge_ask ask[2 * PAIRS_BLOCK * PAIRS_JUDGED];
+    double *to[2 * PAIRS_BLOCK * PAIRS_JUDGED];
+    int n;
+} questions;
+
 /* A judge is asked about what is not settled without it. */
-static lpo_status ask_judge(pairs_run *r, pairs_block *b, lpo_error *err) {
-    lpo_judge_ask asks[2 * PAIRS_BLOCK];
-    double *to[2 * PAIRS_BLOCK];
-    int n = 0;
+static lpo_status add_questions(questions *q, const pairs_run *r, pairs_block *b, lpo_error *err) {
     for (int i = 0; i < b->n; i++) {
         pairs_item *it = &b->item[i];
         it->trust[PAIRS_WINNER] = it->trust[PAIRS_LOSER] = (double)NAN;
         for (int k = PAIRS_WINNER; has_answers(it) && !identical(it) && k <= PAIRS_LOSER; k++) {
             const lpo_prompt_values v = {
                 .question = it->rec.prompt, .answer = it->truth, .candidate = it->text[k]};
-            asks[n] = (lpo_judge_ask){it->rec.id,
-                                      it->rec.prompt,
-                                      it->truth,
-                                      it->text[k],
-                                      lpo_prompts_fill(b->judge_arena, &r->prompts, LPO_PROMPT_JUDGE, &v),
-                                      0};
-            if (!asks[n].prompt) return lpo_fail(err, LPO_ENOMEM, "out of memory for the judge's prompts");
-            to[n++] = &it->trust[k];
+            const char *prompt = lpo_prompts_fill(b->judge_arena, &r->prompts, LPO_PROMPT_JUDGE, &v);
+            if (!prompt) return lpo_fail(err, LPO_ENOMEM, "out of memory for the judge's prompts");
+            q->ask[q->n] = (lpo_judge_ask){it->rec.id, it->rec.prompt, it->truth, it->text[k], prompt, 0};
+            q->to[q->n++] = &it->trust[k];
         }
     }
-    lpo_status s = lpo_judge_score(r->judge, asks, n, err);
-    for (int i = 0; i < n && !s; i++) *to[i] = asks[i].score;
+    return LPO_OK;
+}
+
+static lpo_status ask_judge(pairs_run *r, pairs_block *const *b, int n, lpo_error *err) {
+    questions q;
+    lpo_status s = LPO_OK;
+    q.n = 0;
+    for (int i = 0; i < n && !s; i++) s = add_questions(&q, r, b[i], err);
+    if (!s) s = lpo_judge_score(r->judge, q.ask, q.n, err);
+    for (int i = 0; i < q.n && !s; i++) *q.to[i] = q.ask[i].score;
     return s;
 }
 
-lpo_status pairs_trust(pairs_run *r, pairs_block *b, lpo_error *err) {
+lpo_status pairs_trust(pairs_run *r, pairs_block *const *b, int n, lpo_error *err) {
     if (r->judge) {
-        lpo_status s = ask_judge(r, b, err);
+        lpo_status s = ask_judge(r, b, n, err);
         if (s) return s;
     }
-    for (int i = 0; i < b->n; i++) {
-        pairs_item *it = &b->item[i];
-        for (int k = PAIRS_WINNER; !r->judge && has_answers(it) && k <= PAIRS_LOSER; k++)
-            it->trust[k] = r->trust(it->text[k], it->truth);
-        it->fate = fate_of(r, it);
-    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < b[i]->n; j++) {
+            pairs_item *it = &b[i]->item[j];
+            for (int k = PAIRS_WINNER; !r->judge && has_answers(it) && k <= PAIRS_LOSER; k++)
+                it->trust[k] = r->trust(it->text[k], it->truth);
+            it->fate = fate_of(r, it);
+        }
     return LPO_OK;
 }
 
