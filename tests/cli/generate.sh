@@ -142,7 +142,7 @@ while [ ! -e killed.jsonl.partial/state.json ] && kill -0 $pid 2>/dev/null; do s
 sleep .3; kill -INT $pid; wait $pid
 [ $? = 130 ] && grep -q -- '--resume' log || fail "Ctrl-C: $(cat log)"
 cmp whole.jsonl killed.jsonl || fail "the old output went before the new one was whole"
-rm -r killed.jsonl.partial
+rm -rf killed.jsonl.partial
 many --out killed.jsonl --seed 9 --limit 20 >/dev/null 2>log || fail "over an old output: $(cat log)"
 cmp -s whole.jsonl killed.jsonl && fail "the old output is still there"
 
