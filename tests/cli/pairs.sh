@@ -71,10 +71,9 @@ m = {k.split("/")[1]: v for k, v in json.loads(open("run/metrics.jsonl").readlin
 assert 0 < m["eps_min"] < m["eps_mean"] < m["eps_max"] <= .3 and 0 < m["eps_std"] < m["eps_max"] - m["eps_min"], m
 P
 # Rounds: the policy makes the pairs it is trained on next; a finished round is not done again.
-rounds() {
-    "$LEANPO" train --rounds 2 --model m --data w/qa.train.jsonl --objective leanpo --max-steps 1 --batch-size 2 --accumulation 1 --displacement-size 0 \
-        --pairs-trust chrf --pairs-templates world --pairs-min-gap 0 --pairs-max-tokens 4 --pairs-limit 16 --out rounds "$@" >/dev/null 2>log
-}
+twice=(train --rounds 2 --model m --data w/qa.train.jsonl --objective leanpo --max-steps 1 --batch-size 2 --accumulation 1 --displacement-size 0
+    --pairs-trust chrf --pairs-templates world --pairs-min-gap 0 --pairs-max-tokens 4 --pairs-limit 16 --out rounds)
+rounds() { "$LEANPO" "${twice[@]}" "$@" >/dev/null 2>log; }
 rounds || fail "rounds: $(cat log)"
 cp rounds/rounds.json once.json
 cp -p rounds/round-1/pairs.jsonl first.jsonl
@@ -89,6 +88,25 @@ rounds --resume --learning-rate 1 && fail "rounds resumed with another learning 
 grep -q 'round 1: .*learning_rate' log || fail "unclear: $(cat log)"
 [ -d rounds/round-1/checkpoints/step-1 ] && [ -d rounds/round-2/checkpoints/step-1 ] || fail "a policy of a round is gone"
 cmp -s rounds/round-1/pairs.jsonl rounds/round-2/pairs.jsonl && fail "both rounds drew the same answers"
+# Killed anywhere, in pairs or in training, of the first round or the second: the same policies in the end.
+for ((i = 1; i <= 40; i++)); do
+    [ -n "${LEANPO_LONG:-}" ] || break
+    "$LEANPO" "${twice[@]}" --max-steps 3 --save-steps 1 --out killed-rounds --resume >/dev/null 2>log &
+    pid=$!
+    sleep ".$((RANDOM % 900 + 100))"
+    if kill -9 $pid 2>/dev/null; then
+        wait $pid 2>/dev/null
+        [ $i -lt 40 ] || fail "forty kills, and the rounds never end"
+        continue
+    fi
+    wait $pid || fail "rounds after a kill: $(cat log)"
+    echo "rounds: $((i - 1)) kills"
+    rounds --max-steps 3 --save-steps 1 --out whole-rounds || fail "rounds: $(cat log)"
+    for f in round-1/pairs.jsonl round-2/pairs.jsonl round-2/metrics.jsonl round-2/checkpoints/step-3/model.safetensors; do
+        cmp whole-rounds/$f killed-rounds/$f || fail "killed rounds differ"
+    done
+    break
+done
 # Beside its data the output keeps the paths of the data.
 pairs --limit 16 --out w/beside.jsonl >/dev/null 2>&1; grep -q '"video":"videos/' w/beside.jsonl || fail "relative paths"
 
