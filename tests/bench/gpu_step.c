@@ -86,24 +86,29 @@ static float power_of_two_near(double x) {
     return (float)exp2(floor(log2(x) + 0.5));
 }
 
-/* n values of p from `first` on: constant, or hashed and scaled. */
+/* n values of p from `first` on: constant, or hashed and scaled. All threads: a 7B has 8 billion. */
 static void fill(lpo_model *m, const lpo_param *p, int64_t first, int64_t n, const char *name, bool hashed,
                  float scale) {
+    enum { BLOCK = 1 << 13 };
     const lpo_driver *d = lpo_device_driver(lpo_buffer_device(p->data));
     const uint64_t h = name_hash(name);
     const size_t size = lpo_dtype_bytes(m->dtype);
     const int64_t most = n < CHUNK ? n : CHUNK;
-    float *wide = malloc((size_t)most * sizeof *wide);
-    void *low = malloc((size_t)most * size);
-    if (!wide || !low) must(lpo_fail(&err, LPO_ENOMEM, "no memory for %s", name));
+    char *low = malloc((size_t)most * size);
+    if (!low) must(lpo_fail(&err, LPO_ENOMEM, "no memory for %s", name));
     for (int64_t at = 0; at < n; at += most) {
         const int64_t k = n - at < most ? n - at : most;
 #pragma omp parallel for
-        for (int64_t i = 0; i < k; i++) wide[i] = hashed ? scale * seven(h, (uint64_t)(at + i)) : scale;
-        must(lpo_dtype_convert(low, m->dtype, wide, LPO_F32, k, &err));
+        for (int64_t b = 0; b < k; b += BLOCK) {
+            float wide[BLOCK];
+            const int64_t here = k - b < BLOCK ? k - b : BLOCK;
+            for (int64_t i = 0; i < here; i++)
+                wide[i] = hashed ? scale * seven(h, (uint64_t)(at + b + i)) : scale;
+            lpo_dtype_convert(low + (size_t)b * size, m->dtype, wide, LPO_F32, here,
+                              NULL); /* between floats */
+        }
         must(d->upload(p->data, (size_t)(first + at) * size, low, (size_t)k * size, &err));
     }
-    free(wide);
     free(low);
 }
 
