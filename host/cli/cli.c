@@ -69,24 +69,30 @@ static int set_option(const char *command, const cli_option *o, const char *valu
     errno = 0;
     long long i = 0;
     double r = 0;
-    if (o->kind == CLI_INT || o->kind == CLI_I64 || o->kind == CLI_U64) {
+    if (o->kind == CLI_INT || o->kind == CLI_I64 || o->kind == CLI_U64 || o->kind == CLI_COUNT) {
         i = strtoll(value, &end, 0);
         if (o->kind == CLI_U64 && value[0] != '-') i = (long long)strtoull(value, &end, 0);
-        bool range = o->kind == CLI_INT ? i == (int)i : o->kind == CLI_I64 || value[0] != '-';
+        bool range = o->kind == CLI_INT ? i == (int)i : o->kind != CLI_U64 || value[0] != '-';
         if (end == value || *end || errno || !range)
             return cli_usage(command, "--%s %s: not a whole number in range", o->name, value);
+        if (o->kind == CLI_COUNT && i < 1)
+            return cli_usage(command, "--%s %s: give at least 1", o->name, value);
     }
-    if (o->kind == CLI_REAL) {
+    if (o->kind == CLI_REAL || o->kind == CLI_RATE) {
         r = strtod(value, &end);
         if (end == value || *end || !isfinite(r))
             return cli_usage(command, "--%s %s: not a number", o->name, value);
+        if (o->kind == CLI_RATE && r <= 0)
+            return cli_usage(command, "--%s %s: give a number above 0", o->name, value);
     }
     switch (o->kind) {
     case CLI_FLAG: *(int *)o->dst = 1; break;
     case CLI_INT: *(int *)o->dst = (int)i; break;
-    case CLI_I64: *(int64_t *)o->dst = i; break;
+    case CLI_I64:
+    case CLI_COUNT: *(int64_t *)o->dst = i; break;
     case CLI_U64: *(uint64_t *)o->dst = (uint64_t)i; break;
-    case CLI_REAL: *(double *)o->dst = r; break;
+    case CLI_REAL:
+    case CLI_RATE: *(double *)o->dst = r; break;
     case CLI_STR: *(const char **)o->dst = value; break;
     case CLI_LIST: {
         cli_list *list = o->dst;
@@ -137,6 +143,16 @@ int cli_parse(const char *command, const cli_option *opts, int argc, char **argv
     }
     *n_rest = rest;
     return CLI_OK;
+}
+
+int cli_check_clips(const char *command, const char *model, const lpo_clip_options *c) {
+    char path[4096];
+    lpo_prep_options o;
+    lpo_error err;
+    if (!model || snprintf(path, sizeof path, "%s/config.json", model) >= (int)sizeof path ||
+        access(path, R_OK) || lpo_prep_options_load(&o, model, &err))
+        return CLI_OK;
+    return lpo_prep_options_ask(&o, c, &err) ? cli_usage(command, "%s", err.msg) : CLI_OK;
 }
 
 static bool bar_shown;

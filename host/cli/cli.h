@@ -4,7 +4,7 @@
  * stderr. */
 #ifndef LPO_CLI_CLI_H
 #define LPO_CLI_CLI_H
-#include "leanpo/status.h"
+#include "leanpo/prep.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -17,7 +17,9 @@ typedef enum cli_kind {
     CLI_INT,
     CLI_I64,
     CLI_U64,
+    CLI_COUNT /* int64_t, at least 1 */,
     CLI_REAL,
+    CLI_RATE /* double, above 0 */,
     CLI_STR,
     CLI_LIST
 } cli_kind;
@@ -32,7 +34,7 @@ typedef struct cli_list {
 typedef struct cli_option {
     const char *name; /* without the dashes */
     cli_kind kind;
-    void *dst;        /* int, int, int64_t, uint64_t, double, const char *, cli_list */
+    void *dst;        /* int, int, int64_t, uint64_t, int64_t, double, double, const char *, cli_list */
     const char *arg;  /* "DIR", "N"; NULL for a flag */
     const char *help; /* one line */
 } cli_option;
@@ -71,6 +73,19 @@ int cli_print_json(json_t *obj);
 
 /* export lines for a shell: XRT finds the software card instead of hardware. */
 int cli_print_xrt_env(void);
+
+/* The rows of a lpo_clip_options c: what every command that looks at videos can be asked of them. */
+#define CLI_CLIP_OPTIONS(c)                                                                                  \
+    {"frames", CLI_COUNT, &(c).n_frames, "N", "exactly N frames of every video (default: the model's)"},     \
+        {"fps", CLI_RATE, &(c).fps, "X", "or X frames a second"},                                            \
+        {"max-pixels", CLI_COUNT, &(c).max_pixels, "N",                                                      \
+         "most pixels of a resized frame, for families that resize by area"},                                \
+    {                                                                                                        \
+        "min-pixels", CLI_COUNT, &(c).min_pixels, "N", "least pixels of a resized frame"                     \
+    }
+/* Can this model's family do what is asked? CLI_USAGE and the reason when not; a folder that cannot be read
+ * is for the command to refuse. */
+int cli_check_clips(const char *command, const char *model, const lpo_clip_options *c);
 
 /* A cli_extra_fn: any option of training, into the lpo_train_options that user is. */
 int cli_train_option(void *user, const char *name, const char *value);

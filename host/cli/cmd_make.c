@@ -73,8 +73,8 @@ typedef struct prep_args {
     lpo_augment aug;
     lpo_prep_engine *engine;
     const char *out, *augment, *resize, *color, *size, *model, *family, *place, *sampler;
-    int frames, threads, json;
-    double fps;
+    lpo_clip_options clips;
+    int threads, json;
 } prep_args;
 
 /* --flags over the model's (or family's) recipe. */
@@ -83,9 +83,6 @@ static int prep_options(prep_args *a) {
     if (lpo_prep_options_load(&a->o, a->model, &err)) return cli_fail("prep", &err);
     if (a->family && !a->model && lpo_prep_options_of(&a->o, a->family, &err))
         return cli_usage("prep", "--family: %s", err.msg);
-    if (a->frames) a->o.n_frames = a->frames;
-    if (a->fps > 0) a->o.fps = a->fps;
-    if (a->fps > 0 && !a->frames) a->o.n_frames = 0;
     if (a->threads > 0) a->o.n_threads = a->threads;
     if (a->resize && strcmp(a->resize, "pillow") && strcmp(a->resize, "torchvision"))
         return cli_usage("prep", "--resize %s: choose pillow or torchvision", a->resize);
@@ -108,6 +105,7 @@ static int prep_options(prep_args *a) {
     if (a->size && (sscanf(a->size, "%dx%d", &a->o.target_h, &a->o.target_w) != 2 || a->o.target_h < 1 ||
                     a->o.target_w < 1))
         return cli_usage("prep", "--size %s: write HEIGHTxWIDTH", a->size);
+    if (lpo_prep_options_ask(&a->o, &a->clips, &err)) return cli_usage("prep", "%s", err.msg);
     if (a->augment && lpo_augment_parse(&a->aug, a->augment, &err)) return cli_fail("prep", &err);
     if (a->place && strcmp(a->place, "cpu") && strcmp(a->place, "auto")) {
         if (lpo_prep_engine_open(&a->engine, a->place, NULL, &err)) return cli_fail("prep", &err);
@@ -157,8 +155,7 @@ int cmd_prep(int argc, char **argv) {
          "F.safetensors (a folder when several videos are given): frames_u8, patches"},
         {"family", CLI_STR, &a.family, "F", "qwen2_vl (default), qwen2_5_vl, llava_next_video, llava_video"},
         {"model", CLI_STR, &a.model, "DIR", "take the recipe from this folder's preprocessor_config.json"},
-        {"frames", CLI_INT, &a.frames, "N", "exactly N frames"},
-        {"fps", CLI_REAL, &a.fps, "X", "frames a second (default 2)"},
+        CLI_CLIP_OPTIONS(a.clips),
         {"sampler", CLI_STR, &a.sampler, "S", "qwen (default) or hf"},
         {"resize", CLI_STR, &a.resize, "MODE", "pillow (default) or torchvision: both bit-exact"},
         {"size", CLI_STR, &a.size, "HxW", "resize to this instead of smart_resize"},

@@ -110,6 +110,7 @@ int cmd_pairs(int argc, char **argv) {
         {"place", CLI_STR, &o.place, "SPEC", "stage=device,... or one device (cpu, ref)"},
         {"dtype", CLI_STR, &o.dtype, "T", "parameter storage: f32 (default), bf16, f64 (ref only)"},
         {"chat-template", CLI_STR, &o.chat_template, "NAME", "chatml or vicuna instead of the folder's own"},
+        CLI_CLIP_OPTIONS(o.clips),
         {"threads", CLI_INT, &o.n_threads, "N", "CPU threads (default: all)"},
         {"json", CLI_FLAG, &json, NULL, "the summary as JSON"},
         {0},
@@ -130,6 +131,7 @@ int cmd_pairs(int argc, char **argv) {
         {o.model, "model DIR"}, {o.data, "data qa.jsonl"}, {o.out, "out pairs.jsonl"}};
     for (int i = 0; i < 3; i++)
         if (!needed[i][0]) return cli_usage("pairs", "--%s is needed (leanpo pairs --help)", needed[i][1]);
+    if ((rc = cli_check_clips("pairs", o.model, &o.clips))) return rc;
     lpo_pairs_result r;
     if (lpo_pairs(&r, &o, cli_progress, NULL, &err)) return cli_fail("pairs", &err);
     if (json) return print_json(&r, &o);

@@ -121,6 +121,10 @@ int cmd_train(int argc, char **argv) {
     if (!rc && resume && lpo_train_options_set(o, "resume", "1", &err)) rc = cli_fail("train", &err);
     if (!rc && lora) rc = set_lora(o, lora);
     if (!rc && separate && lpo_train_options_set(o, "shared_prefix", "0", &err)) rc = cli_fail("train", &err);
+    if (!rc) {
+        const lpo_clip_options clips = lpo_train_options_clips(o);
+        rc = cli_check_clips("train", lpo_train_options_get(o, "model"), &clips);
+    }
     if (!rc && rounds.n) {
         rc = cli_rounds_run(&rounds, o, resume, json);
     } else if (!rc) {

@@ -13,7 +13,7 @@
         {"place", CLI_STR, &(o).place, "SPEC", "stage=device,... or one device (cpu, ref)"},                 \
         {"chat-template", CLI_STR, &(o).chat_template, "NAME",                                               \
          "chatml, vicuna, llava_qwen, llava_onevision"},                                                     \
-    {                                                                                                        \
+        CLI_CLIP_OPTIONS((o).clips), {                                                                       \
         "threads", CLI_INT, &(o).n_threads, "N", "CPU threads (default: all)"                                \
     }
 
@@ -44,7 +44,7 @@ int cmd_score(int argc, char **argv) {
         (rc = no_rest("score", n_rest, argv)))
         return rc;
     if ((rc = need("score", o.model, "model")) || (rc = need("score", o.data, "data")) ||
-        (rc = need("score", o.out, "out")))
+        (rc = need("score", o.out, "out")) || (rc = cli_check_clips("score", o.model, &o.clips)))
         return rc;
     lpo_score_result r;
     lpo_error err;
@@ -93,7 +93,9 @@ int cmd_eval(int argc, char **argv) {
     if ((rc = cli_parse("eval", opts, argc, argv, &n_rest, NULL, NULL)) ||
         (rc = no_rest("eval", n_rest, argv)))
         return rc;
-    if ((rc = need("eval", o.model, "model")) || (rc = need("eval", o.data, "data"))) return rc;
+    if ((rc = need("eval", o.model, "model")) || (rc = need("eval", o.data, "data")) ||
+        (rc = cli_check_clips("eval", o.model, &o.clips)))
+        return rc;
     lpo_eval_result r;
     lpo_error err;
     if (lpo_eval(&r, &o, cli_progress, NULL, &err)) return cli_fail("eval", &err);
@@ -209,7 +211,8 @@ int cmd_generate(int argc, char **argv) {
     if ((rc = need("generate", o.model, "model")) ||
         (rc = o.data || o.out ? CLI_OK : need("generate", o.prompt, "prompt")) ||
         (rc = o.out ? need("generate", o.data, "data") : CLI_OK) ||
-        (rc = o.data ? need("generate", o.out, "out") : CLI_OK))
+        (rc = o.data ? need("generate", o.out, "out") : CLI_OK) ||
+        (rc = cli_check_clips("generate", o.model, &o.clips)))
         return rc;
     return o.data ? generate_many(&o, json) : generate_one(&o, json);
 }

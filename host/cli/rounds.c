@@ -24,6 +24,7 @@ static lpo_status make_pairs(lpo_pairs_result *out, const cli_rounds *r, const l
     p.place = lpo_train_options_get(o, "place");
     p.dtype = lpo_train_options_get(o, "dtype");
     p.chat_template = lpo_train_options_get(o, "chat_template");
+    p.clips = lpo_train_options_clips(o);
     p.n_threads = atoi(lpo_train_options_get(o, "n_threads"));
     p.max_bad = strtod(lpo_train_options_get(o, "max_bad"), NULL);
     /* Another round draws other answers to the same questions. */

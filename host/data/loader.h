@@ -29,7 +29,8 @@ typedef struct lpo_recipe {
 /* Loads tokenizer, chat template and preprocessor of a model folder; ids come from the tokenizer's added
  * tokens. */
 lpo_status lpo_recipe_open(lpo_recipe *out, const char *model_dir,
-                           const char *chat_template /* NULL = the folder's */, lpo_error *err);
+                           const char *chat_template /* NULL = the folder's */,
+                           const lpo_clip_options *clips /* NULL = the folder's */, lpo_error *err);
 void lpo_recipe_close(lpo_recipe *r);
 /* Prompt ids of one question about a clip (clip NULL: no video): chat-rendered, pads expanded, generation
  * prompt added. */

@@ -51,7 +51,7 @@ static lpo_status find_ids(lpo_recipe *r, int64_t pad, const char *model_dir, lp
 }
 
 lpo_status lpo_recipe_open(lpo_recipe *out, const char *model_dir, const char *chat_template,
-                           lpo_error *err) {
+                           const lpo_clip_options *clips, lpo_error *err) {
     memset(out, 0, sizeof *out);
     int64_t pad = -1;
     lpo_status s = read_config(out, &pad, model_dir, err);
@@ -60,6 +60,7 @@ lpo_status lpo_recipe_open(lpo_recipe *out, const char *model_dir, const char *c
         s = lpo_chat_open(&out->chat, model_dir, chat_template && chat_template[0] ? chat_template : NULL,
                           err);
     if (!s) s = lpo_prep_options_load(&out->prep, model_dir, err);
+    if (!s && clips) s = lpo_prep_options_ask(&out->prep, clips, err);
     if (!s) out->rule.merge = out->prep.merge_size;
     if (!s) s = find_ids(out, pad, model_dir, err);
     if (!s && !(out->cache = lpo_frame_cache_create((size_t)1 << 30)))

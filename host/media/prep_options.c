@@ -14,6 +14,7 @@ enum {
     MAX_JSON_BYTES = 1 << 20,
     MAX_CONFIG_BYTES = 4 << 20,
     FRAME_MAX_PIXELS = 768 * 784,
+    MAX_FRAMES = 768,
     MAX_SIDE = 4096 /* of a fixed side */
 };
 
@@ -135,7 +136,7 @@ static lpo_status load_object(lpo_prep_options *o, const json_t *obj, const char
     if (!s) s = load_triple(o->std, obj, "image_std", where, 1e-6, err);
     if (!s) s = lpo_json_int_or(&o->max_pixels, obj, "max_pixels", 1, most, where, err);
     if (!s) s = lpo_json_real_or(&o->fps, obj, "fps", 1e-6, 1e6, where, err);
-    if (!s) s = load_int(&o->n_frames, obj, "num_frames", 768, where, err);
+    if (!s) s = load_int(&o->n_frames, obj, "num_frames", MAX_FRAMES, where, err);
     if (!s && !qwen) return json_is_object(size) ? load_frame(o, obj, where, err) : LPO_OK;
     if (!s && is_video) s = lpo_json_int_or(&o->min_pixels, obj, "min_pixels", 1, most, where, err);
     if (!s && is_video && json_is_object(size)) {
@@ -195,6 +196,60 @@ lpo_status lpo_prep_options_load(lpo_prep_options *o, const char *model_dir, lpo
     if (!s) s = load_file(o, model_dir, "preprocessor_config.json", 0, err);
     if (!s) s = load_file(o, model_dir, "video_preprocessor_config.json", 1, err);
     return s;
+}
+
+static lpo_status ask_frames(lpo_prep_options *o, const lpo_clip_options *ask, lpo_error *err) {
+    const int n = (int)ask->n_frames, pair = o->uniform ? 1 : 2;
+    if (ask->n_frames < 0 || ask->n_frames > MAX_FRAMES)
+        return lpo_fail(err, LPO_EINVAL, "--frames %lld: give 1..%d", (long long)ask->n_frames, MAX_FRAMES);
+    if (n % pair)
+        return lpo_fail(err, LPO_EINVAL, "--frames %d: %s takes frames in pairs; ask for %d", n, o->family,
+                        n + 1);
+    if (!(ask->fps >= 0 && ask->fps <= 1e6))
+        return lpo_fail(err, LPO_EINVAL, "--fps %g: give a number of frames a second above 0", ask->fps);
+    if (n && ask->fps > 0)
+        return lpo_fail(err, LPO_EINVAL, "--frames %d and --fps %g: choose one of them", n, ask->fps);
+    if (n || ask->fps > 0) o->n_frames = n;
+    if (ask->fps > 0) o->fps = ask->fps;
+    return LPO_OK;
+}
+
+static lpo_status ask_pixels(lpo_prep_options *o, const lpo_clip_options *ask, lpo_error *err) {
+    const char *name = ask->max_pixels ? "max-pixels" : "min-pixels";
+    const int64_t value = ask->max_pixels ? ask->max_pixels : ask->min_pixels;
+    const int side = o->patch_size * o->merge_size;
+    const int64_t most = (int64_t)1 << 28; /* 16384 x 16384 */
+    if (!ask->min_pixels && !ask->max_pixels) return LPO_OK;
+    if (o->short_side || o->resize_h)
+        return lpo_fail(err, LPO_EINVAL, "--%s %lld: %s has frames of one size, %dx%d; leave it out", name,
+                        (long long)value, o->family, o->short_side ? o->cut : o->resize_w,
+                        o->short_side ? o->cut : o->resize_h);
+    if (o->target_h)
+        return lpo_fail(err, LPO_EINVAL, "--%s %lld: frames shall be %dx%d already; leave one out", name,
+                        (long long)value, o->target_w, o->target_h);
+    if (ask->min_pixels < 0 || ask->min_pixels > most)
+        return lpo_fail(err, LPO_EINVAL, "--min-pixels %lld: give 1..%lld", (long long)ask->min_pixels,
+                        (long long)most);
+    if (ask->max_pixels && (ask->max_pixels < (int64_t)side * side || ask->max_pixels > most))
+        return lpo_fail(err, LPO_EINVAL, "--max-pixels %lld: a token of %s is %dx%d pixels; give %d..%lld",
+                        (long long)ask->max_pixels, o->family, side, side, side * side, (long long)most);
+    if (ask->min_pixels) o->min_pixels = ask->min_pixels;
+    if (ask->max_pixels) o->max_pixels = ask->max_pixels;
+    if (o->max_pixels && o->max_pixels < o->min_pixels)
+        return lpo_fail(err, LPO_EINVAL, "--%s %lld: at most %lld pixels a frame, but at least %lld; give %s",
+                        name, (long long)value, (long long)o->max_pixels, (long long)o->min_pixels,
+                        ask->max_pixels && ask->min_pixels ? "a smaller --min-pixels"
+                        : ask->max_pixels                  ? "--min-pixels too"
+                                                           : "--max-pixels too");
+    if (ask->max_pixels > lpo_video_max_pixels(o, 1))
+        lpo_log(LPO_LOG_WARN, "--max-pixels %lld: frames of a %s clip have at most %lld", (long long)value,
+                o->family, (long long)lpo_video_max_pixels(o, 1));
+    return LPO_OK;
+}
+
+lpo_status lpo_prep_options_ask(lpo_prep_options *o, const lpo_clip_options *ask, lpo_error *err) {
+    const lpo_status s = ask_frames(o, ask, err);
+    return s ? s : ask_pixels(o, ask, err);
 }
 
 int64_t lpo_video_max_pixels(const lpo_prep_options *o, int n_frames) {

@@ -159,7 +159,7 @@ lpo_status lpo_eval(lpo_eval_result *out, const lpo_eval_options *o, lpo_progres
     lpo_dataset_options dopt = lpo_dataset_options_default();
     dopt.limit = o->limit;
     lpo_status s = lpo_session_open(&e.session, o->model, o->adapter, o->place, o->dtype, o->chat_template,
-                                    o->n_threads, err);
+                                    &o->clips, o->n_threads, err);
     if (s) return s;
     s = lpo_dataset_open(&e.data, o->data, &dopt, err);
     if (!s) s = lpo_dataset_validate(e.data, &e.session.recipe, e.session.n_threads, progress, user, err);

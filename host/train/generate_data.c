@@ -377,7 +377,7 @@ static lpo_status check_options(const lpo_generate_options *o, lpo_error *err) {
 static lpo_status identify(run *r, lpo_error *err) {
     const lpo_generate_options *o = r->o;
     lpo_status s = lpo_partial_identity(&r->identity, o->model, o->adapter, o->place, o->chat_template,
-                                        o->dtype, &r->census, err);
+                                        o->dtype, &o->clips, &r->census, err);
     if (s) return s;
     char spec[512];
     lpo_view_choice_format(spec, &r->augment);
@@ -439,7 +439,7 @@ static lpo_status open_model(run *r, lpo_error *err) {
     const lpo_generate_options *o = r->o;
     const lpo_generator_options go = {.max_seqs = o->batch_size};
     lpo_status s = lpo_session_open(&r->session, o->model, o->adapter, o->place, o->dtype, o->chat_template,
-                                    o->n_threads, err);
+                                    &o->clips, o->n_threads, err);
     if (!s) s = lpo_generator_create(&r->gen, r->session.model, &go, err);
     if (!s)
         s = lpo_view_store_create(&r->views, &r->session.recipe.prep, &r->augment, o->seed,

@@ -56,7 +56,8 @@ lpo_status lpo_generate_text(char **answer, const lpo_generate_options *o,
     if (!o->prompt) return lpo_fail(err, LPO_EINVAL, "no prompt given (--prompt TEXT)");
     lpo_status st = o->augment ? lpo_augment_parse(&aug, o->augment, err) : LPO_OK;
     if (st) return st;
-    st = lpo_session_open(&s, o->model, o->adapter, o->place, o->dtype, o->chat_template, o->n_threads, err);
+    st = lpo_session_open(&s, o->model, o->adapter, o->place, o->dtype, o->chat_template, &o->clips,
+                          o->n_threads, err);
     if (st) return st;
     if (o->video) st = lpo_prep_video(&clip, o->video, &s.recipe.prep, o->augment ? &aug : NULL, err);
     if (!st) {

@@ -239,6 +239,11 @@ const char *lpo_train_options_get(const lpo_train_options *o, const char *name) 
     return i < 0 ? NULL : lpo_train_str(o, (lpo_train_option_id)i);
 }
 
+lpo_clip_options lpo_train_options_clips(const lpo_train_options *o) {
+    return (lpo_clip_options){lpo_train_int(o, LPO_TRAIN_frames), lpo_train_real(o, LPO_TRAIN_fps),
+                              lpo_train_int(o, LPO_TRAIN_min_pixels), lpo_train_int(o, LPO_TRAIN_max_pixels)};
+}
+
 static json_t *json_of(const lpo_train_options *o, lpo_train_option_id id) {
     const char *text = lpo_train_str(o, id);
     switch (table[id].type) {

@@ -88,6 +88,12 @@ typedef enum lpo_resume_rule {
       "share of bad records above which the run stops before training")                                      \
     X(chat_template, "", STR, "", 0, 0, NULL, REFUSE,                                                        \
       "name a chat template instead of the model folder's own")                                              \
+    X(frames, "num_frames", INT, "", 1, 768, NULL, REFUSE,                                                   \
+      "exactly N frames of every video (default: as the model's folder says)")                               \
+    X(fps, "", REAL, "", 1e-6, 1e6, NULL, REFUSE, "or so many frames a second")                              \
+    X(max_pixels, "", INT, "", 1, 268435456, NULL, REFUSE,                                                   \
+      "most pixels of a resized frame, for families that resize by area")                                    \
+    X(min_pixels, "", INT, "", 1, 268435456, NULL, REFUSE, "least pixels of a resized frame")                \
     X(trace, "", STR, "", 0, 0, "stages|ops", FREE,                                                          \
       "write RUN/trace.json: time by stage, or by op too (slower, each is waited for)")                      \
     X(displacement_size, "", INT, "64", 0, 1e9, NULL, REFUSE,                                                \

@@ -78,7 +78,7 @@ static lpo_status open_inputs(pairs_run *r, bool *finished, lpo_error *err) {
 static lpo_status open_model(pairs_run *r, lpo_error *err) {
     const lpo_pairs_options *o = r->o;
     lpo_status s = lpo_session_open(&r->session, o->model, o->adapter, o->place, o->dtype, o->chat_template,
-                                    o->n_threads, err);
+                                    &o->clips, o->n_threads, err);
     const lpo_generator_options go = {.max_seqs = o->batch_size};
     if (!s) s = lpo_generator_create(&r->gen, r->session.model, &go, err);
     if (!s) s = lpo_engine_open(&r->engine, r->session.model, false, err);

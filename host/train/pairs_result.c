@@ -33,8 +33,8 @@ lpo_status pairs_options_to_json(json_t **out, const pairs_run *r, lpo_error *er
     for (int k = 0; k < LPO_PROMPTS; k++)
         prompts = XXH64(r->prompts.text[k], strlen(r->prompts.text[k]) + 1, prompts);
     json_t *j = NULL;
-    const lpo_status s =
-        lpo_partial_identity(&j, o->model, o->adapter, o->place, o->chat_template, o->dtype, &r->census, err);
+    const lpo_status s = lpo_partial_identity(&j, o->model, o->adapter, o->place, o->chat_template, o->dtype,
+                                              &o->clips, &r->census, err);
     if (s) return s;
     json_object_set_new(j, "trust", text_or_null(r->judge ? NULL : o->trust));
     json_object_set_new(j, "templates", hex(prompts));

@@ -80,7 +80,7 @@ static lpo_status compare(const json_t *then, const json_t *now, const char *whe
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)now, key, value) {
         const json_t *old = json_object_get(then, key);
-        if (old && json_equal(old, value)) continue;
+        if (old ? json_equal(old, value) : json_is_null(value)) continue; /* or no option yet then */
         if (!strcmp(key, BACKBONE)) { /* unknown of a run begun before this was noted */
             if (old)
                 lpo_log(LPO_LOG_WARN,
@@ -333,9 +333,22 @@ static json_t *text_or_null(const char *s) {
     return s && s[0] ? json_string(s) : json_null();
 }
 
+/* Of the frames, null where the model's folder decides. */
+static json_t *clips_asked(const lpo_clip_options *c) {
+    json_t *o = json_object();
+    const struct {
+        const char *name;
+        int64_t value;
+    } whole[] = {{"frames", c->n_frames}, {"min_pixels", c->min_pixels}, {"max_pixels", c->max_pixels}};
+    for (int i = 0; i < 3; i++)
+        json_object_set_new(o, whole[i].name, whole[i].value ? json_integer(whole[i].value) : json_null());
+    json_object_set_new(o, "fps", c->fps > 0 ? json_real(c->fps) : json_null());
+    return o;
+}
+
 lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter, const char *place,
-                                const char *chat_template, const char *dtype, const lpo_record_census *data,
-                                lpo_error *err) {
+                                const char *chat_template, const char *dtype, const lpo_clip_options *clips,
+                                const lpo_record_census *data, lpo_error *err) {
     lpo_place p;
     *out = NULL;
     lpo_status s = lpo_place_parse(&p, place, err);
@@ -348,7 +361,10 @@ lpo_status lpo_partial_identity(json_t **out, const char *model, const char *ada
                           text_or_null(dtype), BACKBONE, strcmp(backbone, "auto") ? backbone : "cpu");
     free(real);
     *out = j;
-    if (!j) return lpo_fail(err, LPO_ENOMEM, "out of memory");
+    json_t *asked = clips_asked(clips);
+    if (j && asked) json_object_update_missing(j, asked);
+    json_decref(asked);
+    if (!j || !asked) return lpo_fail(err, LPO_ENOMEM, "out of memory");
     if (adapter) json_object_set_new(j, "adapter", hex(weights_of(adapter)));
     return LPO_OK;
 }

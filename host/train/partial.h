@@ -8,6 +8,7 @@
 #ifndef LPO_TRAIN_PARTIAL_H
 #define LPO_TRAIN_PARTIAL_H
 #include "data/record.h"
+#include "leanpo/prep.h"
 
 typedef struct lpo_partial_file {
     const char *name;   /* in the folder: "pairs.jsonl" */
@@ -64,6 +65,6 @@ lpo_status lpo_partial_fail(lpo_partial *p, lpo_error *err);
  * differ, and a run whose device is gone can still be finished. The other stages give the same bits
  * everywhere. */
 lpo_status lpo_partial_identity(json_t **out, const char *model, const char *adapter, const char *place,
-                                const char *chat_template, const char *dtype, const lpo_record_census *data,
-                                lpo_error *err);
+                                const char *chat_template, const char *dtype, const lpo_clip_options *clips,
+                                const lpo_record_census *data, lpo_error *err);
 #endif

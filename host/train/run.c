@@ -146,9 +146,10 @@ static void find_model(const char **dir, const char **adapter, const lpo_run *r)
 static lpo_status open_session(lpo_session *out, const lpo_run *r, const char *dir, const char *place,
                                lpo_error *err) {
     const char *adapter;
+    const lpo_clip_options clips = lpo_train_options_clips(r->o);
     find_model(&dir, &adapter, r);
     return lpo_session_open(out, dir, adapter, place, str(r, LPO_TRAIN_dtype),
-                            str(r, LPO_TRAIN_chat_template), (int)num(r, LPO_TRAIN_n_threads), err);
+                            str(r, LPO_TRAIN_chat_template), &clips, (int)num(r, LPO_TRAIN_n_threads), err);
 }
 
 /* New adapters on a fresh model; those it came with are trained on. */

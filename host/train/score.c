@@ -125,7 +125,7 @@ lpo_status lpo_score(lpo_score_result *out, const lpo_score_options *o, lpo_prog
     lpo_dataset_options dopt = lpo_dataset_options_default();
     dopt.limit = o->limit;
     lpo_status s = lpo_session_open(&sc.session, o->model, o->adapter, o->place, o->dtype, o->chat_template,
-                                    o->n_threads, err);
+                                    &o->clips, o->n_threads, err);
     if (s) return s;
     s = lpo_dataset_open(&d, o->data, &dopt, err);
     if (!s) s = lpo_dataset_validate(d, &sc.session.recipe, sc.session.n_threads, progress, user, err);

@@ -42,7 +42,8 @@ static lpo_status open_host_stages(lpo_session *s, const lpo_place *p, lpo_error
 }
 
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
-                            const char *dtype, const char *chat_template, int n_threads, lpo_error *err) {
+                            const char *dtype, const char *chat_template, const lpo_clip_options *clips,
+                            int n_threads, lpo_error *err) {
     memset(out, 0, sizeof *out);
     if (!model_dir || !model_dir[0]) return lpo_fail(err, LPO_EINVAL, "no model folder given (--model DIR)");
     out->n_threads = lpo_device_threads(n_threads);
@@ -55,7 +56,7 @@ lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char 
     if (dtype && dtype[0]) mo.dtype = dtype;
     if (!s) s = lpo_model_load(&out->model, model_dir, &mo, err);
     if (!s) lpo_model_get_info(&out->info, out->model);
-    if (!s) s = lpo_recipe_open(&out->recipe, out->info.dir, chat_template, err);
+    if (!s) s = lpo_recipe_open(&out->recipe, out->info.dir, chat_template, clips, err);
     if (!s) s = open_host_stages(out, &p, err);
     if (s) lpo_session_close(out);
     return s;

@@ -20,9 +20,11 @@ typedef struct lpo_session {
 } lpo_session;
 
 /* adapter: a folder of LoRA adapters for the model, or NULL (model_dir may be one itself). place: as
- * lpo_place_parse reads it; what it leaves open is on the CPU. n_threads 0 = all cores. */
+ * lpo_place_parse reads it; what it leaves open is on the CPU. clips: NULL = as the folder says. n_threads
+ * 0 = all cores. */
 lpo_status lpo_session_open(lpo_session *out, const char *model_dir, const char *adapter, const char *place,
-                            const char *dtype, const char *chat_template, int n_threads, lpo_error *err);
+                            const char *dtype, const char *chat_template, const lpo_clip_options *clips,
+                            int n_threads, lpo_error *err);
 void lpo_session_close(lpo_session *s); /* a zeroed one is fine */
 /* The model from now on, the session's own: the same folder's, on another device. */
 void lpo_session_move(lpo_session *s, lpo_model *m);

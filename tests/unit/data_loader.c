@@ -31,7 +31,7 @@ static void open_world(void) {
     cr_assert_eq(lpo_file_write(path, config, sizeof config - 1, &err), LPO_OK);
     snprintf(path, sizeof path, "%s/preprocessor_config.json", dir);
     cr_assert_eq(lpo_file_write(path, prep, sizeof prep - 1, &err), LPO_OK);
-    cr_assert_eq(lpo_recipe_open(&recipe, dir, "chatml", &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_recipe_open(&recipe, dir, "chatml", NULL, &err), LPO_OK, "%s", err.msg);
     snprintf(path, sizeof path, "%s/qa.train.jsonl", dir);
     cr_assert_eq(lpo_dataset_open(&set, path, NULL, &err), LPO_OK, "%s", err.msg);
 }

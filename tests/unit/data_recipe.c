@@ -39,7 +39,7 @@ static void open_folder(lpo_recipe *r, const char *config, const char *tokenizer
     put("tokenizer.json", text, n);
     free(text);
     put("config.json", config, strlen(config));
-    cr_assert_eq(lpo_recipe_open(r, dir, NULL, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_recipe_open(r, dir, NULL, NULL, &err), LPO_OK, "%s", err.msg);
 }
 
 static void append(lpo_ids *ids, const lpo_recipe *r, const char *text) {

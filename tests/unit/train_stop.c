@@ -39,7 +39,7 @@ Test(stop, ends_one_answer_of_two) {
     cr_assert_eq(
         lpo_model_init(model, &(lpo_init_options){.size = "tiny", .tokenizer = tok, .seed = 4}, &err), LPO_OK,
         "%s", err.msg);
-    cr_assert_eq(lpo_session_open(&s, model, NULL, NULL, NULL, NULL, 1, &err), LPO_OK, "%s", err.msg);
+    cr_assert_eq(lpo_session_open(&s, model, NULL, NULL, NULL, NULL, NULL, 1, &err), LPO_OK, "%s", err.msg);
     lpo_ask asks[2] = {{.question = "what colour is it", .stream = 1}, {.question = "where", .stream = 2}};
     lpo_gen_options o = lpo_gen_options_default();
     o.max_tokens = 24;

@@ -7,7 +7,7 @@
  * (seed, line number) alone, not on batches, threads or interruptions. */
 #ifndef LEANPO_PAIRS_H
 #define LEANPO_PAIRS_H
-#include "leanpo/status.h"
+#include "leanpo/prep.h"
 
 #include <stdint.h>
 
@@ -15,6 +15,7 @@ typedef struct lpo_pairs_options {
     const char *model, *data, *out; /* folder, QA lines, pairs */
     const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
+    lpo_clip_options clips;
     const char *templates; /* "plain" (default), "world" or a folder: prior.txt, reflection.txt, judge.txt */
     const char *augment;   /* lpo_augment_parse's language; "none": y_l is made on V */
     const char *trust;     /* "content_f1" (default), "token_f1", "chrf", "exact" */

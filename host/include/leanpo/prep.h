@@ -69,6 +69,16 @@ LPO_API lpo_status lpo_prep_options_of(lpo_prep_options *o, const char *family, 
  * the family config.json names; NULL: Qwen2-VL's. */
 LPO_API lpo_status lpo_prep_options_load(lpo_prep_options *o, const char *model_dir, lpo_error *err);
 
+/* What the user asks of the frames over what a model folder says, by the names of the models' own processors.
+ * All zero: as the folder says. */
+typedef struct lpo_clip_options {
+    int64_t n_frames; /* exactly so many of every video, 1..768; even where patches span two frames */
+    double fps;       /* or so many a second */
+    int64_t min_pixels, max_pixels; /* of a frame once resized, where the family resizes by area */
+} lpo_clip_options;
+/* Over o. LPO_EINVAL: what the family cannot do, and what it can. */
+LPO_API lpo_status lpo_prep_options_ask(lpo_prep_options *o, const lpo_clip_options *ask, lpo_error *err);
+
 /* Size a frame of h x w is resized to: multiples of factor, between min_pixels and max_pixels, aspect kept as
  * far as that allows. LPO_EINVAL when the aspect ratio is over 200. */
 LPO_API lpo_status lpo_smart_resize(int *out_h, int *out_w, int h, int w, int factor, int64_t min_pixels,

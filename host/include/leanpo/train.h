@@ -2,7 +2,7 @@
 /* train.h -- preference training (and SFT), scoring and evaluation of a model folder on a JSONL file. */
 #ifndef LEANPO_TRAIN_H
 #define LEANPO_TRAIN_H
-#include "leanpo/status.h"
+#include "leanpo/prep.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +27,8 @@ LPO_API lpo_status lpo_train_options_set(lpo_train_options *o, const char *name,
                                          lpo_error *err);
 LPO_API lpo_status lpo_train_options_load(lpo_train_options *o, const char *config_json_path, lpo_error *err);
 LPO_API const char *lpo_train_options_get(const lpo_train_options *o, const char *name);
+/* The options frames, fps, min_pixels and max_pixels. */
+LPO_API lpo_clip_options lpo_train_options_clips(const lpo_train_options *o);
 
 typedef struct lpo_train_result {
     int64_t steps; /* optimizer steps done in all */
@@ -47,6 +49,7 @@ typedef struct lpo_score_options {
     const char *model, *data, *out; /* out: JSONL, the input lines plus logps_*, rewards_* and n_tokens */
     const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
+    lpo_clip_options clips;
     int token_logps; /* add per-token lists */
     int batch_size, n_threads;
     int64_t limit;
@@ -64,6 +67,7 @@ typedef struct lpo_eval_options {
     const char *model, *data, *out; /* out: JSONL of answers, or NULL */
     const char *adapter;            /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template;
+    lpo_clip_options clips;
     int max_tokens, batch_size, n_threads;
     int64_t limit;
     uint64_t seed;
@@ -92,6 +96,7 @@ typedef struct lpo_generate_options {
     const char *model;
     const char *adapter; /* folder of LoRA adapters for model, or NULL */
     const char *place, *dtype, *chat_template, *augment;
+    lpo_clip_options clips;
     const char *const *stop; /* an answer ends before the first of these texts in it */
     int n_stop;
     int max_tokens, top_k, n_threads;
