@@ -11,7 +11,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { OK, INVALID_VALUE = 1, NOT_INITIALIZED = 3, INVALID_CONTEXT = 201, NOT_FOUND = 500 };
+enum {
+    OK,
+    INVALID_VALUE = 1,
+    NOT_INITIALIZED = 3,
+    INVALID_CONTEXT = 201,
+    NOT_FOUND = 500,
+    NOT_SUPPORTED = 801
+};
 enum { FATBIN_MAGIC = 0xba55ed50, MOST_LOCAL = 227 << 10, PLAIN_LOCAL = 48 << 10, POISON_AT_MOST = 16 << 20 };
 
 typedef struct memory {
@@ -63,7 +70,15 @@ typedef struct work {
 struct cuda_stream_of {
     struct cuda_stream_of *next;
     work *first, **last;
+    struct captured *capture; /* work goes here instead */
 };
+
+/* Work as it was captured; never freed before the context, so that late use is seen. */
+typedef struct captured {
+    struct captured *next;
+    int alive;
+    work *first, **last;
+} captured;
 
 static struct {
     const opencl_set *set;
@@ -74,13 +89,18 @@ static struct {
     struct cuda_function_of function[LPO_GPU_N_KERNELS];
     memory *memory;
     pinned *pinned;
-    cuda_stream stream;
+    cuda_stream stream, capturing; /* one at a time */
+    pthread_t capturer;
+    captured *captured;
     cuda_ptr top;
     size_t used_bytes;
-    long launches;
+    long launches, instantiated;
     int initialized, retained, lost, events, modules;
 } shim = {.top = 0x700000000000u};
 static _Thread_local cuda_context current;
+
+/* How often a graph was launched: tests read it. */
+SHIM_EXPORT long cuda_shim_replays;
 
 _Noreturn void shim_abort(const char *fmt, ...) {
     va_list ap;
@@ -123,6 +143,15 @@ static void open_again(int *unused) {
     ALONE;                                                                                                   \
     const int ready_rc = ready();                                                                            \
     if (ready_rc) return ready_rc
+
+/* The thread that captures does nothing but queue work on the stream that it captures. */
+static void not_capturing(const char *what) {
+    if (shim.capturing && pthread_equal(shim.capturer, pthread_self()))
+        shim_abort("%s while capturing", what);
+}
+#define READY_OUTSIDE                                                                                        \
+    READY;                                                                                                   \
+    not_capturing(__func__)
 
 static memory *memory_of(cuda_ptr at, size_t size_bytes) {
     for (memory *m = shim.memory; m; m = m->next)
@@ -230,8 +259,16 @@ static work *queue(cuda_stream s, work_kind kind) {
     work *w = calloc(1, sizeof *w);
     if (!w) shim_abort("out of memory");
     w->kind = kind;
-    *s->last = w;
-    s->last = &w->next;
+    if (s != shim.capturing) {
+        not_capturing("work for another stream");
+        *s->last = w;
+        s->last = &w->next;
+        return w;
+    }
+    if (!pthread_equal(shim.capturer, pthread_self())) shim_abort("another thread's work is captured");
+    if (kind != LAUNCH && kind != PRODUCT) not_capturing("work that is not a launch");
+    *s->capture->last = w;
+    s->capture->last = &w->next;
     return w;
 }
 
@@ -241,22 +278,27 @@ int shim_queue_product(cuda_stream s, const shim_product *p) {
     return OK;
 }
 
-/* Is queued work still to touch device or host memory? */
+/* Is work still to touch device or host memory? */
+static int is_used_by(const work *w, const memory *m, const pinned *p) {
+    for (; w; w = w->next) {
+        const int n = w->kind == LAUNCH ? lpo_gpu_kernel_forms[w->which].n_tensors : 0;
+        if (p && w->host >= p->at && w->host < p->at + p->size_bytes) return 1;
+        if (!m) continue;
+        if (w->device >= m->at && w->device < m->at + m->size_bytes) return 1;
+        for (int i = 0; i < n; i++)
+            if (w->base[i] >= m->at && w->base[i] < m->at + m->size_bytes && w->offset[i] >= 0) return 1;
+        if (w->kind == PRODUCT)
+            for (int i = 0; i < 3; i++) {
+                const cuda_ptr at = i == 0 ? w->product.a : i == 1 ? w->product.b : w->product.c;
+                if (at >= m->at && at < m->at + m->size_bytes) return 1;
+            }
+    }
+    return 0;
+}
+
 static int is_used(const memory *m, const pinned *p) {
     for (cuda_stream s = shim.stream; s; s = s->next)
-        for (const work *w = s->first; w; w = w->next) {
-            const int n = w->kind == LAUNCH ? lpo_gpu_kernel_forms[w->which].n_tensors : 0;
-            if (p && w->host >= p->at && w->host < p->at + p->size_bytes) return 1;
-            if (!m) continue;
-            if (w->device >= m->at && w->device < m->at + m->size_bytes) return 1;
-            for (int i = 0; i < n; i++)
-                if (w->base[i] >= m->at && w->base[i] < m->at + m->size_bytes && w->offset[i] >= 0) return 1;
-            if (w->kind == PRODUCT)
-                for (int i = 0; i < 3; i++) {
-                    const cuda_ptr at = i == 0 ? w->product.a : i == 1 ? w->product.b : w->product.c;
-                    if (at >= m->at && at < m->at + m->size_bytes) return 1;
-                }
-        }
+        if (is_used_by(s->first, m, p)) return 1;
     return 0;
 }
 
@@ -378,6 +420,12 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
         shim_abort("left behind: memory%s, pinned memory%s, streams%s, %d events, %d modules",
                    shim.memory ? ": yes" : ": no", shim.pinned ? ": yes" : ": no",
                    shim.stream ? ": yes" : ": no", shim.events, shim.modules);
+    for (captured *c = shim.captured; c; c = shim.captured) {
+        if (c->alive) shim_abort("left behind: a graph");
+        shim.captured = c->next;
+        free(c);
+    }
+    if (shim_env("REPORT")) fprintf(stderr, "cuda shim: %ld replays\n", cuda_shim_replays);
     cl->clFinish(shim.queue);
     for (int i = 0; i < LPO_GPU_N_KERNELS; i++) {
         if (shim.kernel[i]) cl->clReleaseKernel(shim.kernel[i]);
@@ -410,7 +458,7 @@ int cuMemGetInfo_v2(size_t *left, size_t *whole) {
 SHIM_EXPORT int cuMemAlloc_v2(cuda_ptr *at, size_t size_bytes);
 int cuMemAlloc_v2(cuda_ptr *at, size_t size_bytes) {
     enum { GUARD = 1 << 20 };
-    READY;
+    READY_OUTSIDE;
     if (!size_bytes) return INVALID_VALUE;
     if (size_bytes > whole_memory() - shim.used_bytes) return CUDA_E_OUT_OF_MEMORY;
     memory *m = calloc(1, sizeof *m);
@@ -437,10 +485,13 @@ int cuMemAlloc_v2(cuda_ptr *at, size_t size_bytes) {
 SHIM_EXPORT int cuMemFree_v2(cuda_ptr at);
 int cuMemFree_v2(cuda_ptr at) {
     ALONE;
+    not_capturing(__func__);
     for (memory **p = &shim.memory; *p; p = &(*p)->next) {
         memory *m = *p;
         if (m->at != at) continue;
         if (!shim.lost && is_used(m, NULL)) shim_abort("memory is freed that queued work is to use");
+        for (const captured *c = shim.captured; c; c = c->next)
+            if (is_used_by(c->first, m, NULL)) shim_abort("memory is freed that a graph names");
         *p = m->next;
         shim.used_bytes -= m->size_bytes;
         shim.set->cl.clReleaseMemObject(m->mem);
@@ -452,7 +503,7 @@ int cuMemFree_v2(cuda_ptr at) {
 
 SHIM_EXPORT int cuMemHostAlloc(void **at, size_t size_bytes, unsigned flags);
 int cuMemHostAlloc(void **at, size_t size_bytes, unsigned flags) {
-    READY;
+    READY_OUTSIDE;
     pinned *p = calloc(1, sizeof *p);
     *p = (pinned){shim.pinned, malloc(size_bytes + flags), size_bytes};
     shim.pinned = p;
@@ -538,7 +589,7 @@ int cuStreamDestroy_v2(cuda_stream s) {
 
 SHIM_EXPORT int cuStreamSynchronize(cuda_stream s);
 int cuStreamSynchronize(cuda_stream s) {
-    READY;
+    READY_OUTSIDE;
     return run_all(s);
 }
 
@@ -582,14 +633,14 @@ int cuEventRecord(cuda_event e, cuda_stream s) {
 
 SHIM_EXPORT int cuEventSynchronize(cuda_event e);
 int cuEventSynchronize(cuda_event e) {
-    READY;
+    READY_OUTSIDE;
     run_to(e, e->recorded);
     return shim.lost;
 }
 
 SHIM_EXPORT int cuModuleLoadData(cuda_module *out, const void *image);
 int cuModuleLoadData(cuda_module *out, const void *image) {
-    READY;
+    READY_OUTSIDE;
     uint32_t magic;
     const int rc = (int)shim_number("MODULE", 0);
     if (rc) return rc;
@@ -648,5 +699,93 @@ int cuLaunchKernel(cuda_function fn, unsigned gx, unsigned gy, unsigned gz, unsi
     }
     for (int i = 0; i < f->n_ints; i++) memcpy(&w->n[i], *arg++, sizeof w->n[i]);
     for (int i = 0; i < f->n_reals; i++) memcpy(&w->real[i], *arg++, sizeof w->real[i]);
+    return OK;
+}
+
+/* ---- graphs ---- */
+
+static captured *captured_new(void) {
+    captured *c = calloc(1, sizeof *c);
+    c->alive = 1;
+    c->last = &c->first;
+    c->next = shim.captured;
+    return shim.captured = c;
+}
+
+/* A handle stays known after its end. */
+static captured *captured_of(const void *handle) {
+    captured *c = shim.captured;
+    while (c && (const void *)c != handle) c = c->next;
+    if (!c || !c->alive) shim_abort("a graph is used that is not there");
+    return c;
+}
+
+static int captured_end(const void *handle) {
+    captured *c = captured_of(handle);
+    while (c->first) {
+        work *w = c->first;
+        c->first = w->next;
+        free(w);
+    }
+    c->alive = 0;
+    return shim.lost;
+}
+
+SHIM_EXPORT int cuStreamBeginCapture_v2(cuda_stream s, int mode);
+int cuStreamBeginCapture_v2(cuda_stream s, int mode) {
+    READY;
+    if (shim_number("GRAPHS", 1) == 0) return NOT_SUPPORTED;
+    if (mode != CUDA_THREAD_LOCAL) shim_abort("a capture that other threads may disturb");
+    if (shim.capturing) shim_abort("two captures at once");
+    s->capture = captured_new();
+    shim.capturing = s;
+    shim.capturer = pthread_self();
+    return OK;
+}
+
+SHIM_EXPORT int cuStreamEndCapture(cuda_stream s, cuda_graph *out);
+int cuStreamEndCapture(cuda_stream s, cuda_graph *out) {
+    READY;
+    if (shim.capturing != s) shim_abort("a capture is ended that was not begun");
+    *out = (cuda_graph)s->capture;
+    s->capture = NULL;
+    shim.capturing = NULL;
+    return OK;
+}
+
+SHIM_EXPORT int cuGraphInstantiateWithFlags(cuda_exec *out, cuda_graph graph, unsigned long long flags);
+int cuGraphInstantiateWithFlags(cuda_exec *out, cuda_graph graph, unsigned long long flags) {
+    READY_OUTSIDE;
+    captured *from = captured_of(graph), *e;
+    if (flags || !from->first) return INVALID_VALUE;
+    if (++shim.instantiated == shim_number("FAIL_GRAPH", 0)) return CUDA_E_OUT_OF_MEMORY;
+    e = captured_new();
+    e->first = from->first; /* nobody makes two of one */
+    from->first = NULL;
+    *out = (cuda_exec)e;
+    return OK;
+}
+
+SHIM_EXPORT int cuGraphDestroy(cuda_graph graph);
+int cuGraphDestroy(cuda_graph graph) {
+    ALONE;
+    return captured_end(graph);
+}
+
+SHIM_EXPORT int cuGraphExecDestroy(cuda_exec e);
+int cuGraphExecDestroy(cuda_exec e) {
+    ALONE;
+    return captured_end(e);
+}
+
+SHIM_EXPORT int cuGraphLaunch(cuda_exec e, cuda_stream s);
+int cuGraphLaunch(cuda_exec e, cuda_stream s) {
+    READY_OUTSIDE;
+    for (const work *from = captured_of(e)->first; from; from = from->next) {
+        work *w = queue(s, from->kind), *next = w->next;
+        *w = *from;
+        w->next = next;
+    }
+    cuda_shim_replays++;
     return OK;
 }

@@ -9,7 +9,9 @@
  * Environment: CUDA_SHIM_DRIVER=12040 version, CUDA_SHIM_INIT=100 cuInit's result, CUDA_SHIM_CAPABILITY=75,
  * CUDA_SHIM_MEMORY=BYTES there are, CUDA_SHIM_MODULE=218 what loading gives, CUDA_SHIM_FAIL_LAUNCH=N the n-th
  * launch (from 1) ends the device with CUDA_SHIM_FAIL_CODE (700), CUDA_SHIM_LT=none|refuse|loose cuBLASLt
- * (loose: has no strict products). Only a search path that names this library's folder loads it. */
+ * (loose: has no strict products), CUDA_SHIM_GRAPHS=0 refuses to capture, CUDA_SHIM_FAIL_GRAPH=N there is no
+ * memory for the n-th graph, CUDA_SHIM_REPORT=1 says at the end how many graphs were launched. Only a search
+ * path that names this library's folder loads it. */
 #ifndef LPO_TESTS_CUDA_SHIM_H
 #define LPO_TESTS_CUDA_SHIM_H
 #include "device/cuda/api.h"

@@ -46,6 +46,7 @@ CUDA_LOCAL_MOST CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 CUDA_FUNCTION_LOCAL CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 CUDA_NON_BLOCKING CU_STREAM_NON_BLOCKING
 CUDA_NO_TIMING CU_EVENT_DISABLE_TIMING
+CUDA_THREAD_LOCAL CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 CUBLAS_REAL_32F CUDA_R_32F
 CUBLAS_REAL_16BF CUDA_R_16BF
 CUBLAS_IN_32F CUBLAS_COMPUTE_32F
@@ -91,7 +92,9 @@ cat "$dir/cuda.h" "$dir/cublasLt.h" | sed 's@//.*@@' | tr '\n' ' ' | sed 's@/\*[
 while read -r line; do
     symbol=$(sed -E 's/.*"(cu[A-Za-z_0-9]+)".*/\1/' <<<"$line")
     ours=$(sed -E 's/.*", +\((.*)\)\)/\1/' <<<"$line" | args)
-    theirs=$(grep -oE "(WINAPI|CUDAAPI) ${symbol%_v2} *\([^)]*\)" "$t/theirs" | head -n 1)
+    plain=${symbol%_v2}
+    plain=${plain%WithFlags}
+    theirs=$(grep -oE "(WINAPI|CUDAAPI) $plain *\([^)]*\)" "$t/theirs" | head -n 1)
     [ -n "$theirs" ] || { echo "$symbol: not in the headers" >&2; bad=1; }
     theirs=$(sed -E 's/^[^(]*\(//' <<<"$theirs" | args)
     [ "$ours" = "$theirs" ] || { echo "$symbol: $ours arguments, theirs has $theirs" >&2; bad=1; }

@@ -13,6 +13,8 @@ typedef struct cuda_stream_of *cuda_stream;
 typedef struct cuda_event_of *cuda_event;
 typedef struct cuda_module_of *cuda_module;
 typedef struct cuda_function_of *cuda_function;
+typedef struct cuda_graph_of *cuda_graph;
+typedef struct cuda_exec_of *cuda_exec; /* a graph made ready to be launched */
 
 /* The results that mean something here; 0 is success. */
 enum {
@@ -42,7 +44,7 @@ enum {
     CUDA_E_UNKNOWN = 999
 };
 enum { CUDA_COMPUTE_MAJOR = 75, CUDA_COMPUTE_MINOR = 76, CUDA_LOCAL_MOST = 97 }; /* device attributes */
-enum { CUDA_FUNCTION_LOCAL = 8, CUDA_NON_BLOCKING = 1, CUDA_NO_TIMING = 2 };
+enum { CUDA_FUNCTION_LOCAL = 8, CUDA_NON_BLOCKING = 1, CUDA_NO_TIMING = 2, CUDA_THREAD_LOCAL = 1 };
 
 /* X(name, symbol, arguments): all return a result. */
 /* clang-format off */
@@ -80,6 +82,14 @@ enum { CUDA_FUNCTION_LOCAL = 8, CUDA_NON_BLOCKING = 1, CUDA_NO_TIMING = 2 };
     X(FuncSetAttribute, "cuFuncSetAttribute", (cuda_function, int, int)) \
     X(LaunchKernel, "cuLaunchKernel", (cuda_function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
                                        unsigned, cuda_stream, void **, void **))
+/* What a driver may lack: graphs. */
+#define CUDA_GRAPH_CALLS(X) \
+    X(StreamBeginCapture, "cuStreamBeginCapture_v2", (cuda_stream, int)) \
+    X(StreamEndCapture, "cuStreamEndCapture", (cuda_stream, cuda_graph *)) \
+    X(GraphInstantiate, "cuGraphInstantiateWithFlags", (cuda_exec *, cuda_graph, unsigned long long)) \
+    X(GraphDestroy, "cuGraphDestroy", (cuda_graph)) \
+    X(GraphLaunch, "cuGraphLaunch", (cuda_exec, cuda_stream)) \
+    X(GraphExecDestroy, "cuGraphExecDestroy", (cuda_exec))
 
 /* cuBLASLt. Its status: 0 is success. */
 typedef struct cublas_handle_of *cublas_handle;
@@ -129,6 +139,7 @@ enum { CUBLAS_REDUCTION_COMPUTE_TYPE = 2 };
 typedef struct cuda_api {
 #define X(name, symbol, args) int(*name) args;
     CUDA_CALLS(X)
+    CUDA_GRAPH_CALLS(X) /* GraphLaunch NULL: not there */
 #undef X
 } cuda_api;
 
@@ -162,6 +173,11 @@ const cuda_set *cuda_devices(void);
 /* "out of memory (CUDA_ERROR_OUT_OF_MEMORY)" */
 void cuda_error(char *out, size_t size_bytes, const cuda_api *cu, int rc);
 bool cuda_is_lost(int rc); /* no later call can succeed */
+
+/* Inside the driver a tensor's buffer is its memory's address itself, so that launches can be compared. */
+static inline cuda_ptr cuda_at(const lpo_gpu_tensor *t) {
+    return t->buffer ? (cuda_ptr)(uintptr_t)t->buffer + t->offset_bytes : 0;
+}
 
 /* Products by cuBLASLt: one handle, a workspace, and the algorithm chosen for each form of product so far. */
 typedef struct cuda_gemm cuda_gemm;

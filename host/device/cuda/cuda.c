@@ -2,8 +2,9 @@
 /* cuda.c -- the backend: the device's primary context, one stream that computes and one that copies. Bytes go
  * through two pinned pieces of host memory, so the copy of one overlaps the filling of the other, and both
  * overlap what was queued before. Modules are loaded when first needed. Products go to cuBLASLt where it
- * takes them. */
+ * takes them. Launches that repeat from step to step are replayed as one (graph.h). */
 #include "device/cuda/api.h"
+#include "device/cuda/graph.h"
 #include "device/cuda/images.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ typedef struct cuda_device {
     cuda_gemm *gemm;                         /* NULL: the dialect's own product */
     uintptr_t workspace;
     lpo_gpu_buffer split; /* an f32 operand as three of bf16 */
+    cuda_graphs *graphs;  /* NULL: every launch by itself */
 } cuda_device;
 
 static lpo_status failed(cuda_device *d, int rc, const char *doing, lpo_error *err) {
@@ -68,7 +70,9 @@ static bool allocate(uintptr_t *memory, lpo_gpu_device *g, size_t size_bytes) {
 static void release(lpo_gpu_device *g, uintptr_t memory) {
     cuda_device *d = (cuda_device *)g;
     enter(d);
+    cuda_graphs_settle(d->graphs, NULL);
     if (d->compute) d->cu->StreamSynchronize(d->compute);
+    cuda_graphs_forget(d->graphs, (cuda_ptr)memory);
     d->cu->MemFree((cuda_ptr)memory);
 }
 
@@ -79,6 +83,8 @@ static void end(lpo_gpu_device *g) {
         enter(d);
         if (d->compute) cu->StreamSynchronize(d->compute);
         if (d->copy) cu->StreamSynchronize(d->copy);
+        cuda_graphs_destroy(d->graphs);
+        d->graphs = NULL;
         lpo_gpu_closing(g);
         cuda_gemm_destroy(d->gemm);
         if (d->workspace) cu->MemFree((cuda_ptr)d->workspace);
@@ -113,6 +119,8 @@ static lpo_status write_bytes(lpo_gpu_device *g, lpo_gpu_buffer *b, size_t offse
                               size_t size_bytes, lpo_error *err) {
     cuda_device *d = (cuda_device *)g;
     int rc = enter(d);
+    lpo_status settled = cuda_graphs_settle(d->graphs, err);
+    if (settled) return settled;
     if (!rc) rc = after_former_owner(d, b);
     for (size_t at = 0, i = 0; at < size_bytes && !rc; at += PIECE, i++) {
         const staging *s = &d->piece[i % N_PIECES];
@@ -140,6 +148,8 @@ static lpo_status read_bytes(void *dst, lpo_gpu_device *g, lpo_gpu_buffer *b, si
     cuda_device *d = (cuda_device *)g;
     const size_t n = (size_bytes + PIECE - 1) / PIECE;
     int rc = enter(d);
+    lpo_status settled = cuda_graphs_settle(d->graphs, err);
+    if (settled) return settled;
     for (size_t i = 0; i < n && !rc; i++) {
         const staging *s = &d->piece[i % N_PIECES];
         if (i == 0) rc = fetch(d, b, offset_bytes, 0, size_bytes);
@@ -199,8 +209,8 @@ static int launch_kernel(cuda_device *d, const lpo_gpu_launch *l) {
     int n = 0;
     for (int i = 0; i < f->n_tensors; i++) {
         const lpo_gpu_tensor *t = &l->tensor[i];
-        const lpo_gpu_buffer *b = t->buffer ? t->buffer : &d->gpu.status; /* absent: any memory */
-        base[i] = (cuda_ptr)b->memory;
+        base[i] =
+            (cuda_ptr)(t->buffer ? (uintptr_t)t->buffer : d->gpu.status.memory); /* absent: any memory */
         offset[i] = t->buffer ? (int64_t)t->offset_bytes : -1;
         dtype[i] = t->dtype;
         arg[n++] = &base[i];
@@ -215,10 +225,11 @@ static int launch_kernel(cuda_device *d, const lpo_gpu_launch *l) {
                                     (unsigned)f->threads, 1, 1, l->local_bytes, d->compute, arg, NULL);
 }
 
-static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *err);
+static lpo_status launch_one(void *ctx, const lpo_gpu_launch *l, lpo_error *err);
 
 static bool grow_split(cuda_device *d, size_t need_bytes) {
     if (need_bytes <= d->split.bytes) return true;
+    cuda_graphs_forget(d->graphs, 0); /* which of them names it is not written anywhere */
     if (d->split.memory) release(&d->gpu, d->split.memory);
     d->gpu.in_use_bytes -= d->split.bytes;
     d->split = (lpo_gpu_buffer){0};
@@ -241,29 +252,29 @@ static bool launch_split(lpo_status *s, cuda_device *d, const lpo_gpu_launch *l,
     if (!(row == 1 && col == rows) && !(col == 1 && row == cols)) return false; /* gaps */
     if (!grow_split(d, 3 * part_bytes)) return false;
     lpo_gpu_tensor part[3];
-    for (size_t i = 0; i < 3; i++) part[i] = (lpo_gpu_tensor){&d->split, i * part_bytes, LPO_BF16};
-    *s = launch(&d->gpu,
-                &(lpo_gpu_launch){.kernel = LPO_GPU_SPLIT,
-                                  .groups = {(uint32_t)((n + 255) / 256), 1, 1},
-                                  .tensor = {part[0], part[1], part[2], l->tensor[at]},
-                                  .n = {n}},
-                err);
+    for (size_t i = 0; i < 3; i++)
+        part[i] = (lpo_gpu_tensor){(void *)d->split.memory, i * part_bytes, LPO_BF16};
+    *s = launch_one(d,
+                    &(lpo_gpu_launch){.kernel = LPO_GPU_SPLIT,
+                                      .groups = {(uint32_t)((n + 255) / 256), 1, 1},
+                                      .tensor = {part[0], part[1], part[2], l->tensor[at]},
+                                      .n = {n}},
+                    err);
     lpo_gpu_launch one = *l;
     for (int i = 0; i < 3 && !*s; i++) {
         one.tensor[at] = part[i];
-        *s = launch(&d->gpu, &one, err);
+        *s = launch_one(d, &one, err);
         one.tensor[3] = (lpo_gpu_tensor){0}; /* the bias was added */
         one.n[8] = 1;
     }
     return true;
 }
 
-static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *err) {
+static lpo_status launch_one(void *ctx, const lpo_gpu_launch *l, lpo_error *err) {
     enum { MOST_ROWS = 65535 }; /* of groups in dimensions 1 and 2 */
-    cuda_device *d = (cuda_device *)g;
+    cuda_device *d = ctx;
     const lpo_gpu_kernel_form *f = &lpo_gpu_kernel_forms[l->kernel];
-    int rc = enter(d);
-    if (rc) return failed(d, rc, f->name, err);
+    int rc;
     if (l->kernel == LPO_GPU_GEMM && d->gemm) {
         rc = cuda_gemm_go(d->gemm, l, (cuda_ptr)d->workspace, d->compute);
         if (rc < 0)
@@ -282,7 +293,19 @@ static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *
     return rc ? failed(d, rc, f->name, err) : LPO_OK;
 }
 
-/* A stream starts by itself. */
+static lpo_status launch(lpo_gpu_device *g, const lpo_gpu_launch *l, lpo_error *err) {
+    cuda_device *d = (cuda_device *)g;
+    lpo_gpu_launch addressed = *l;
+    const int rc = enter(d);
+    if (rc) return failed(d, rc, lpo_gpu_kernel_forms[l->kernel].name, err);
+    for (int i = 0; i < LPO_GPU_MAX_TENSORS; i++) {
+        const lpo_gpu_buffer *b = l->tensor[i].buffer;
+        addressed.tensor[i].buffer = b ? (void *)b->memory : NULL;
+    }
+    return d->graphs ? cuda_graphs_add(d->graphs, &addressed, err) : launch_one(d, &addressed, err);
+}
+
+/* A stream starts by itself; what is held back waits for the rest of its sequence. */
 static void flush(lpo_gpu_device *g) {
     (void)g;
 }
@@ -290,6 +313,8 @@ static void flush(lpo_gpu_device *g) {
 static lpo_status finish(lpo_gpu_device *g, lpo_error *err) {
     cuda_device *d = (cuda_device *)g;
     int rc = enter(d);
+    lpo_status settled = cuda_graphs_settle(d->graphs, err);
+    if (settled) return settled;
     if (!rc) rc = d->cu->StreamSynchronize(d->compute);
     return rc ? failed(d, rc, "waiting", err) : LPO_OK;
 }
@@ -360,6 +385,8 @@ static lpo_status cuda_open(lpo_device **out, int index, lpo_error *err) {
         return s;
     }
     open_gemm(d);
+    const char *graphs = getenv("LEANPO_CUDA_GRAPHS");
+    if (!graphs || strcmp(graphs, "0")) d->graphs = cuda_graphs_create(d->cu, d->compute, launch_one, d);
     if (d->gemm) d->gpu.products = LPO_GPU_PRODUCTS_WHERE_LONG;
     lpo_status s = lpo_gpu_opened(&d->gpu, err);
     if (!s) *out = (lpo_device *)d;

@@ -56,6 +56,11 @@ static bool load(void) {
     }
     CUDA_CALLS(X)
 #undef X
+    bool graphs = true;
+#define X(name, symbol, args) graphs &= (*(void **)&all.cu.name = dlsym(h, symbol)) != NULL;
+    CUDA_GRAPH_CALLS(X)
+#undef X
+    if (!graphs) all.cu.GraphLaunch = NULL;
     return true;
 }
 

@@ -192,10 +192,7 @@ int cuda_gemm_go(cuda_gemm *g, const lpo_gpu_launch *l, cuda_ptr workspace, cuda
     const float one = 1.0f, zero = 0.0f;
     cuda_ptr at[4];
     form f;
-    for (int i = 0; i < 4; i++) {
-        const lpo_gpu_buffer *b = l->tensor[i].buffer;
-        at[i] = b ? (cuda_ptr)b->memory + l->tensor[i].offset_bytes : 0;
-    }
+    for (int i = 0; i < 4; i++) at[i] = cuda_at(&l->tensor[i]);
     if (!form_of(&f, l, at)) return 1;
     plan *p = &g->plan[XXH64(&f, sizeof f, 0) % N_PLANS];
     if (!p->made || memcmp(&p->form, &f, sizeof f)) make(g, p, &f, at[3]);
