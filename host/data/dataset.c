@@ -172,6 +172,10 @@ int64_t lpo_dataset_count(const lpo_dataset *d) {
 int64_t lpo_dataset_bad(const lpo_dataset *d) {
     return d->n_bad;
 }
+const char *lpo_dataset_bad_at(const lpo_dataset *d, int64_t i, int64_t *line) {
+    *line = d->bad[i].line;
+    return d->bad[i].reason;
+}
 const lpo_record *lpo_dataset_at(const lpo_dataset *d, int64_t i) {
     return &d->rec[i];
 }

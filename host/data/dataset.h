@@ -37,6 +37,8 @@ lpo_status lpo_dataset_open(lpo_dataset **out, const char *path, const lpo_datas
 void lpo_dataset_close(lpo_dataset *d); /* NULL accepted */
 int64_t lpo_dataset_count(const lpo_dataset *d);
 int64_t lpo_dataset_bad(const lpo_dataset *d);
+/* The reason of bad line i of those, in the order they were found; *line: its number. */
+const char *lpo_dataset_bad_at(const lpo_dataset *d, int64_t i, int64_t *line);
 const lpo_record *lpo_dataset_at(const lpo_dataset *d, int64_t i);
 const char *lpo_dataset_path(const lpo_dataset *d);
 /* Drop record i as bad (its video cannot be read...): counted, quarantined; indices of the others shift when

@@ -3,6 +3,7 @@
 #include "train/run.h"
 
 #include "base/file.h"
+#include "data/checked.h"
 #include "device/driver.h"
 #include "model/lora.h"
 #include "train/trial.h"
@@ -195,18 +196,31 @@ static bool all_pairs(const lpo_dataset *d) {
     return true;
 }
 
-static lpo_status open_data(lpo_dataset **out, lpo_run *r, const char *path, const char *quarantine,
-                            int64_t limit, lpo_error *err) {
-    char bad[LPO_PATH_BYTES];
+/* All that decides which records are good, but for the recipe and the videos. */
+static json_t *identity_of(const lpo_run *r, const char *path, uint64_t hash, int64_t limit) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, hash);
+    return json_pack("{ss ss ss sI sb}", "program", LEANPO_VERSION " " LEANPO_GIT_REV, "data", path, "xxh64",
+                     hex, "limit", (json_int_t)limit, "pairs", r->pairs);
+}
+
+/* quarantine, checked: files of the run folder; quarantine may be NULL. */
+static lpo_status open_data(lpo_dataset **out, lpo_run *r, const char *path, uint64_t hash,
+                            const char *quarantine, const char *checked, int64_t limit, lpo_error *err) {
+    char bad[LPO_PATH_BYTES], memory[LPO_PATH_BYTES];
+    json_t *identity = identity_of(r, path, hash, limit);
     lpo_dataset_options o = lpo_dataset_options_default();
     o.need_pairs = r->pairs;
     o.max_bad = real(r, LPO_TRAIN_max_bad);
     o.limit = limit;
     lpo_status s = quarantine ? lpo_run_path(bad, r, quarantine, err) : LPO_OK;
     o.quarantine = quarantine ? bad : NULL;
+    if (!s) s = lpo_run_path(memory, r, checked, err);
     if (!s) s = lpo_dataset_open(out, path, &o, err);
+    const lpo_checked c = {memory, identity, r->session.info.dir, lpo_train_bool(r->o, LPO_TRAIN_resume)};
     if (!s)
-        s = lpo_dataset_validate(*out, &r->session.recipe, r->session.n_threads, r->progress, r->user, err);
+        s = lpo_dataset_check(*out, &r->session.recipe, &c, r->session.n_threads, r->progress, r->user, err);
+    json_decref(identity);
     if (!s && lpo_dataset_count(*out) == 0) s = lpo_fail(err, LPO_EINVAL, "%s: no usable record", path);
     return s;
 }
@@ -227,9 +241,10 @@ static lpo_status open_heldout(lpo_run *r, lpo_error *err) {
     lpo_status s = LPO_OK;
     if (!*eval && n_fixed == 0) return LPO_OK;
     if (*eval)
-        s = open_data(&r->eval_data, r, eval, "quarantine_eval.jsonl", 0, err);
+        s = open_data(&r->eval_data, r, eval, r->eval_hash, "quarantine_eval.jsonl", "checked_eval.json", 0,
+                      err);
     else
-        s = open_data(&r->eval_data, r, str(r, LPO_TRAIN_data), NULL,
+        s = open_data(&r->eval_data, r, str(r, LPO_TRAIN_data), r->data_hash, NULL, "checked_head.json",
                       n_fixed < lpo_dataset_count(r->data) ? n_fixed : lpo_dataset_count(r->data), err);
     if (s) return s;
     r->heldout = (lpo_heldout){.data = r->eval_data, .n_fixed = n_fixed, .pairs = all_pairs(r->eval_data)};
@@ -387,7 +402,8 @@ static lpo_status open_feed(lpo_run *r, lpo_error *err) {
     lpo_status s = open_session(&r->session, r, model_dir(r), place, err);
     if (!s) s = open_adapters(r, r->session.model, err);
     if (!s)
-        s = open_data(&r->data, r, str(r, LPO_TRAIN_data), "quarantine.jsonl", num(r, LPO_TRAIN_limit), err);
+        s = open_data(&r->data, r, str(r, LPO_TRAIN_data), r->data_hash, "quarantine.jsonl", "checked.json",
+                      num(r, LPO_TRAIN_limit), err);
     return s ? s : plan_steps(r, err);
 }
 

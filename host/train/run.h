@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run.h -- a training run with everything open: what train.c steps and run.c sets up.
  * RUN holds config.json, metrics.jsonl, timing.jsonl, events.out.tfevents.*, quarantine*.jsonl,
- * ref_logps*.safetensors and checkpoints/. A run is the same numbers however often it was killed on the way:
- * whatever a step reads comes from the last checkpoint, the data or the options. */
+ * checked*.json, ref_logps*.safetensors and checkpoints/. A run is the same numbers however often it was
+ * killed on the way: whatever a step reads comes from the last checkpoint, the data or the options. */
 #ifndef LPO_TRAIN_RUN_H
 #define LPO_TRAIN_RUN_H
 #include "train/checkpoint.h"
