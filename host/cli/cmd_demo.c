@@ -85,6 +85,7 @@ static bool share(demo *d) {
 
 int cmd_demo(int argc, char **argv) {
     demo d = {.out = "out/demo",
+              .place = "cpu", /* not auto: what is compared is placed alike */
               .first_seed = 1,
               .n_seeds = 1,
               .n_sft = 2500,
@@ -98,7 +99,7 @@ int cmd_demo(int argc, char **argv) {
         {"seed", CLI_U64, &d.first_seed, "S", "the first seed (default 1)"},
         {"seeds", CLI_INT, &d.n_seeds, "N", "seeds S to S+N-1: worlds, models and training (default 1)"},
         {"full", CLI_FLAG, &d.full, NULL, "every objective and the ablations of the data"},
-        {"place", CLI_STR, &d.place, "SPEC", "stage=device,..."},
+        {"place", CLI_STR, &d.place, "SPEC", "stage=device,... (default cpu)"},
         {"jobs", CLI_INT, &d.jobs, "N", "seeds run side by side (default: as many as there are cores)"},
         {"threads", CLI_INT, &d.n_threads, "N", "of each seed (default: the cores shared out)"},
         {"quick", CLI_FLAG, &d.quick, NULL, "a tenth of everything: checks the machinery, teaches little"},
