@@ -10,6 +10,10 @@ if "$LEANPO" devices | grep -q '^cuda .*stand-in'; then
     exit 1
 fi
 "$LEANPO" devices | grep -q '^cuda ' || export LD_LIBRARY_PATH="${BUILD_DIR:-}/cuda_shim:${LD_LIBRARY_PATH:-}"
+if ! "$LEANPO" devices | grep -q '^cuda '; then
+    echo "skipped: neither a GPU nor its stand-in ($("$LEANPO" devices | grep -i cuda || echo 'no cuda device'))"
+    exit 77
+fi
 
 # A decode step repeats: 32 greedy tokens with its launches replayed as one are those without.
 t=$(mktemp -d)
