@@ -77,6 +77,10 @@ lpo_status lpo_gpu_download(void *dst, lpo_buffer *src, size_t offset_bytes, siz
 bool lpo_gpu_supports(lpo_device *d, const lpo_step *s);
 lpo_status lpo_gpu_submit(lpo_device *d, const lpo_step *s, lpo_error *err);
 lpo_status lpo_gpu_wait(lpo_device *d, lpo_error *err);
+#define LPO_GPU_DRIVER_ROWS                                                                                  \
+    .close = lpo_gpu_close, .info = lpo_gpu_info, .alloc = lpo_gpu_alloc, .release = lpo_gpu_release,        \
+    .upload = lpo_gpu_upload, .download = lpo_gpu_download, .supports = lpo_gpu_supports,                    \
+    .submit = lpo_gpu_submit, .wait = lpo_gpu_wait
 
 /* Does the device run the dialect's kernels? */
 bool lpo_gpu_is(lpo_device *d);

@@ -199,14 +199,6 @@ const lpo_driver lpo_driver_opencl = {
     .nodes = nodes,
     .count = opencl_count,
     .open = opencl_open,
-    .close = lpo_gpu_close,
-    .info = lpo_gpu_info,
-    .alloc = lpo_gpu_alloc,
-    .release = lpo_gpu_release,
-    .upload = lpo_gpu_upload,
-    .download = lpo_gpu_download,
-    .supports = lpo_gpu_supports,
-    .submit = lpo_gpu_submit,
-    .wait = lpo_gpu_wait,
+    LPO_GPU_DRIVER_ROWS,
 };
 #endif
